@@ -1,0 +1,210 @@
+#include "bindings/array.hpp"
+
+#include <pybind11/numpy.h>
+
+#include "bindings/variable.hpp"
+#include "ops/elementwise.hpp"
+
+namespace fastnn {
+
+namespace {
+
+std::atomic<DType> g_floatx{DType::float32};
+
+std::optional<DType> exact_dtype(const py::dtype& dtype) {
+  if (dtype.byteorder() == '>') return {};
+  const auto size = dtype.itemsize();
+  switch (dtype.kind()) {
+    case 'b': return DType::boolean;
+    case 'u': return size == 1 ? std::optional(DType::uint8) : std::nullopt;
+    case 'i': return size == 4 ? std::optional(DType::int32) : size == 8 ? std::optional(DType::int64) : std::nullopt;
+    case 'f': return size == 4 ? std::optional(DType::float32) : size == 8 ? std::optional(DType::float64) : std::nullopt;
+    default: return {};
+  }
+}
+
+// The dtype that other numbers are converted to; TypeError for what is none.
+DType nearest_dtype(const py::dtype& dtype, const char* argument) {
+  const auto size = dtype.itemsize();
+  switch (dtype.kind()) {
+    case 'b': return DType::boolean;
+    case 'u': return size == 1 ? DType::uint8 : size == 2 ? DType::int32 : DType::int64;
+    case 'i': return size <= 4 ? DType::int32 : DType::int64;
+    case 'f': return size <= 4 ? DType::float32 : DType::float64;
+    case 'c': throw TypeError(cat(argument, ": ", std::string(py::str(dtype)), " is not supported; use ", argument, ".real"));
+    case 'O': throw TypeError(cat(argument, ": expected an array of numbers, got dtype object (ragged lists, strings or "
+                                            "Python objects)"));
+    default:
+      throw TypeError(cat(argument, ": expected an array of numbers, got dtype ", std::string(py::str(dtype))));
+  }
+}
+
+bool has_dlpack_only(py::handle value) {
+  return py::hasattr(value, "__dlpack__") && !py::hasattr(value, "__array__") && !PyObject_CheckBuffer(value.ptr());
+}
+
+py::array to_array(py::handle value, const char* argument) {
+  if (py::isinstance<py::array>(value)) return py::reinterpret_borrow<py::array>(value);
+  if (value.is_none()) throw TypeError(cat(argument, ": expected an array of numbers, got None"));
+  const py::module_ numpy = py::module_::import("numpy");
+  try {
+    if (has_dlpack_only(value)) return numpy.attr("from_dlpack")(value).cast<py::array>();
+    return numpy.attr("asarray")(value).cast<py::array>();
+  } catch (py::error_already_set& error) {
+    if (!error.matches(PyExc_ValueError) || !py::isinstance<py::sequence>(value)) throw;
+    throw TypeError(cat(argument, ": expected an array of numbers, got ragged lists"));
+  }
+}
+
+Tensor pin(const py::array& array, DType dtype) {
+  Shape shape;
+  for (py::ssize_t d = 0; d < array.ndim(); ++d) shape.push_back(array.shape(d));
+  auto* owner = new Py_buffer;
+  // A buffer export and not a mere reference: NumPy then refuses to move the memory under us.
+  if (PyObject_GetBuffer(array.ptr(), owner, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) != 0) {
+    delete owner;
+    throw py::error_already_set();
+  }
+  auto release = [](void* p) {
+    if (!Py_IsInitialized()) return;
+    py::gil_scoped_acquire gil;
+    auto* buffer = static_cast<Py_buffer*>(p);
+    PyBuffer_Release(buffer);
+    delete buffer;
+  };
+  return Tensor::over(Storage::borrow(owner->buf, static_cast<size_t>(array.nbytes()), owner->readonly != 0, owner, release),
+                      0, shape, dtype);
+}
+
+Tensor from_array(const py::array& array, DType dtype) {
+  if (array.ndim() > kMaxRank)
+    throw ValueError(cat("expected an array of at most ", kMaxRank, " dimensions, got ", array.ndim()));
+  const bool direct = exact_dtype(array.dtype()) == dtype && (array.flags() & py::array::c_style) &&
+                      reinterpret_cast<uintptr_t>(array.data()) % item_size(dtype) == 0 && array.size() > 0;
+  if (direct) return pin(array, dtype);
+  const py::object copy = py::module_::import("numpy").attr("array")(
+      array, py::arg("dtype") = numpy_dtype(dtype), py::arg("order") = "C", py::arg("copy") = true, py::arg("ndmin") = 0);
+  const auto contiguous = copy.cast<py::array>();
+  if (contiguous.size() > 0) return pin(contiguous, dtype);
+  Shape shape;
+  for (py::ssize_t d = 0; d < contiguous.ndim(); ++d) shape.push_back(contiguous.shape(d));
+  return Tensor::empty(shape, dtype);
+}
+
+}  // namespace
+
+DType floatx() { return g_floatx; }
+void set_floatx(DType dtype) {
+  if (!is_floating(dtype)) throw TypeError(cat("floatx: expected float32 or float64, got ", dtype));
+  g_floatx = dtype;
+}
+
+bool is_python_scalar(py::handle value) {
+  return PyBool_Check(value.ptr()) || PyLong_CheckExact(value.ptr()) || PyFloat_CheckExact(value.ptr());
+}
+
+Tensor as_tensor(py::handle value, const char* argument, std::optional<DType> scalar_dtype) {
+  if (py::isinstance<Tensor>(value)) return value.cast<Tensor>();
+  if (py::isinstance<Variable>(value)) return value.cast<Variable&>().tensor;
+  if (is_python_scalar(value)) {
+    const bool is_float = PyFloat_CheckExact(value.ptr());
+    DType dtype = scalar_dtype.value_or(is_float                     ? floatx()
+                                        : PyBool_Check(value.ptr())  ? DType::boolean
+                                                                     : DType::int64);
+    if (is_float && !is_floating(dtype)) dtype = floatx();
+    const double number = PyFloat_AsDouble(value.ptr());
+    if (number == -1 && PyErr_Occurred()) throw py::error_already_set();
+    if (dtype == DType::int64) {  // beyond 2**53 a double would round
+      const long long integer = PyLong_AsLongLong(value.ptr());
+      if (integer == -1 && PyErr_Occurred()) throw py::error_already_set();
+      Tensor tensor = Tensor::empty({}, dtype);
+      *tensor.data<int64_t>() = integer;
+      return tensor;
+    }
+    return Tensor::scalar(number, dtype);
+  }
+  const py::array array = to_array(value, argument);
+  const bool from_list = py::isinstance<py::list>(value) || py::isinstance<py::tuple>(value);
+  DType dtype = exact_dtype(array.dtype()).value_or(nearest_dtype(array.dtype(), argument));
+  if (from_list && dtype == DType::float64) dtype = floatx();
+  return from_array(array, dtype);
+}
+
+Tensor cast_to(const Tensor& x, DType dtype) { return x.dtype() == dtype ? x : call1(cast(dtype), {x}); }
+
+std::pair<Tensor, Tensor> as_operands(py::handle a, const char* a_name, py::handle b, const char* b_name) {
+  const bool weak_a = is_python_scalar(a), weak_b = is_python_scalar(b);
+  if (weak_a && !weak_b) {
+    const Tensor tb = as_tensor(b, b_name);
+    const Tensor ta = as_tensor(a, a_name, tb.dtype());
+    return {ta, cast_to(tb, promote(ta.dtype(), tb.dtype()) == tb.dtype() ? tb.dtype() : ta.dtype())};
+  }
+  const Tensor ta = as_tensor(a, a_name);
+  Tensor tb = as_tensor(b, b_name, weak_b ? std::optional(ta.dtype()) : std::nullopt);
+  if (weak_b)  // an int tensor and a Python float meet in floatx
+    return {promote(ta.dtype(), tb.dtype()) == ta.dtype() ? ta : cast_to(ta, tb.dtype()), tb};
+  const DType dtype = promote(ta.dtype(), tb.dtype());
+  return {cast_to(ta, dtype), cast_to(tb, dtype)};
+}
+
+DType as_dtype(py::handle dtype) {
+  py::dtype numpy;
+  try {
+    numpy = py::dtype::from_args(py::reinterpret_borrow<py::object>(dtype));
+  } catch (py::error_already_set&) {
+    throw TypeError(cat("dtype: expected one of bool, uint8, int32, int64, float32, float64, got ",
+                        std::string(py::repr(dtype))));
+  }
+  const auto exact = exact_dtype(numpy);
+  if (!exact)
+    throw TypeError(cat("dtype: expected one of bool, uint8, int32, int64, float32, float64, got ",
+                        std::string(py::str(numpy))));
+  return *exact;
+}
+
+py::object numpy_dtype(DType dtype) { return py::dtype(name(dtype)); }
+
+Shape as_shape(py::handle shape, const char* argument) {
+  auto dimension = [&](py::handle d) -> int64_t {
+    if (d.is_none()) return kUnknown;
+    const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(d.ptr()));
+    if (!index) {
+      PyErr_Clear();
+      throw TypeError(cat(argument, ": expected an int or a sequence of ints, got ", std::string(py::repr(shape))));
+    }
+    return index.cast<int64_t>();
+  };
+  if (py::isinstance<py::sequence>(shape) && !py::isinstance<py::str>(shape)) {
+    Shape result;
+    for (py::handle d : shape) result.push_back(dimension(d));
+    return result;
+  }
+  return {dimension(shape)};
+}
+
+py::tuple shape_tuple(const Shape& shape) {
+  py::tuple tuple(shape.rank());
+  for (int d = 0; d < shape.rank(); ++d)
+    tuple[d] = shape[d] == kUnknown ? py::object(py::none()) : py::object(py::int_(shape[d]));
+  return tuple;
+}
+
+py::array as_array(const Tensor& tensor, bool writable) {
+  void* data = tensor.raw();
+  std::vector<py::ssize_t> shape(tensor.shape().begin(), tensor.shape().end());
+  const py::capsule owner(new Tensor(tensor), [](void* p) { delete static_cast<Tensor*>(p); });
+  py::array array(py::reinterpret_borrow<py::dtype>(numpy_dtype(tensor.dtype())), shape, data, owner);
+  if (!writable || tensor.storage()->readonly())
+    py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+  return array;
+}
+
+std::vector<Tensor> call(const OpPtr& op, Tensors x, Tensors into) {
+  // Only tensors from here on: a borrowed array is released through a deleter that takes the GIL itself.
+  py::gil_scoped_release release;
+  return apply(op, x, into);
+}
+
+Tensor call1(const OpPtr& op, std::initializer_list<Tensor> x) { return call(op, Tensors(x.begin(), x.size()))[0]; }
+
+}  // namespace fastnn

@@ -1,0 +1,74 @@
+#include <pybind11/stl.h>
+
+#include <chrono>
+
+#include "bindings/array.hpp"
+#include "bindings/families.hpp"
+#include "core/cpu.hpp"
+#include "core/parallel.hpp"
+#include "kernels/table.hpp"
+#include "ops/gemm.hpp"
+
+namespace fastnn {
+
+namespace {
+
+double seconds(auto&& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+template <class T>
+double peak_gflops(double duration) {
+  FlushToZero flush;
+  alignas(64) T sink[3] = {T(1.0000001), T(0.9999999), T(0)};
+  double best = 0, spent = 0;
+  while (spent < duration) {
+    int64_t fmas = 0;
+    const double time = seconds([&] { fmas = kernels_for<T>().gemm.peak(1 << 20, sink); });
+    best = std::max(best, 2e-9 * static_cast<double>(fmas) / time);
+    spent += time;
+  }
+  return best;
+}
+
+template <class T>
+std::vector<double> time_gemm(int64_t m, int64_t n, int64_t k, int repeats) {
+  const Tensor a = Tensor::zeros({m, k}, DTypeOf<T>::value), b = Tensor::zeros({k, n}, DTypeOf<T>::value);
+  const Tensor c = Tensor::zeros({m, n}, DTypeOf<T>::value);
+  std::vector<double> times;
+  for (int r = 0; r < repeats; ++r)
+    times.push_back(seconds([&] {
+      FlushToZero flush;
+      gemm<T>(m, n, k, {a.data<T>(), k, 1}, {b.data<T>(), n, 1}, c.data<T>(), n, nullptr, false);
+    }));
+  return times;
+}
+
+}  // namespace
+
+void bind_runtime(py::module_& m) {
+  m.attr("isa") = name(active_isa());  // reads FASTNN_ISA: an unknown one fails the import
+  std::vector<std::string> isas;
+  for (Isa isa : supported_isas()) isas.emplace_back(name(isa));
+  m.attr("supported_isas") = isas;
+  m.def("num_threads", &num_threads, "Threads that kernels may use.");
+  m.def("set_num_threads", &set_num_threads, py::arg("num_threads"),
+        "Set the number of threads. Results have the same bits for any number. ValueError for less than 1.");
+  m.def("default_num_threads", &default_num_threads,
+        "The smallest of CPU affinity, cgroup quota and OMP_NUM_THREADS.");
+  m.def("floatx", [] { return numpy_dtype(floatx()); }, "The dtype of Python floats, lists of floats and new weights.");
+  m.def("set_floatx", [](py::handle dtype) { set_floatx(as_dtype(dtype)); }, py::arg("dtype"));
+  m.def("measure_peak", [](py::handle dtype, double duration) {
+    return as_dtype(dtype) == DType::float32 ? peak_gflops<float>(duration) : peak_gflops<double>(duration);
+  }, py::arg("dtype") = "float32", py::arg("duration") = 0.1,
+        "GFLOP/s of one thread on independent fused multiply-adds in registers: the peak that kernels are held against.");
+  m.def("time_gemm", [](int64_t rows, int64_t columns, int64_t depth, py::handle dtype, int repeats) {
+    return as_dtype(dtype) == DType::float32 ? time_gemm<float>(rows, columns, depth, repeats)
+                                             : time_gemm<double>(rows, columns, depth, repeats);
+  }, py::arg("m"), py::arg("n"), py::arg("k"), py::arg("dtype") = "float32", py::arg("repeats") = 10,
+        "Seconds of each of `repeats` products (m, k) @ (k, n), timed inside C++.");
+}
+
+}  // namespace fastnn

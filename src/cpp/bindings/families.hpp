@@ -1,0 +1,11 @@
+// One function per binding file; module.cpp calls them in this order.
+#pragma once
+#include <pybind11/pybind11.h>
+
+#define FASTNN_BINDING_FAMILIES(X) X(errors) X(runtime) X(tensor) X(graph) X(elementwise) X(dense) X(shape)
+
+namespace fastnn {
+#define FASTNN_DECLARE(family) void bind_##family(pybind11::module_& m);
+FASTNN_BINDING_FAMILIES(FASTNN_DECLARE)
+#undef FASTNN_DECLARE
+}  // namespace fastnn

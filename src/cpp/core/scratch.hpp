@@ -1,0 +1,27 @@
+// Working memory of one op call: packed panels, partial sums. Taken before a parallel region, given back in reverse
+// order; a thread keeps its blocks, so the steady state neither allocates nor faults pages in.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace fastnn {
+
+std::byte* scratch_push(size_t bytes);  // 64-byte aligned, not initialised; MemoryError naming the bytes
+void scratch_pop();
+
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(int64_t n) : data_(n > 0 ? reinterpret_cast<T*>(scratch_push(static_cast<size_t>(n) * sizeof(T))) : nullptr) {}
+  ~Scratch() {
+    if (data_) scratch_pop();
+  }
+  Scratch(const Scratch&) = delete;
+  T* data() const { return data_; }
+  T& operator[](int64_t i) const { return data_[i]; }
+
+ private:
+  T* data_;
+};
+
+}  // namespace fastnn

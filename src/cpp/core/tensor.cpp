@@ -1,0 +1,109 @@
+#include "core/tensor.hpp"
+
+#include <cstring>
+#include <new>
+
+namespace fastnn {
+
+namespace {
+constexpr std::align_val_t kAlignment{64};  // a cache line, and the widest vector
+
+uint64_t next_id() {
+  static std::atomic<uint64_t> counter{1};
+  return counter.fetch_add(1, std::memory_order_relaxed);
+}
+}  // namespace
+
+std::shared_ptr<Storage> Storage::allocate(size_t bytes) {
+  std::shared_ptr<Storage> storage(new Storage);
+  // One spare vector behind the end keeps a zero-sized tensor's pointer valid and aligned.
+  void* data = ::operator new(bytes + 64, kAlignment, std::nothrow);
+  if (!data) throw MemoryError(cat("could not allocate ", bytes, " bytes for a tensor"));
+  storage->data_ = static_cast<std::byte*>(data);
+  storage->bytes_ = bytes;
+  return storage;
+}
+
+std::shared_ptr<Storage> Storage::borrow(void* data, size_t bytes, bool readonly, void* owner, void (*release)(void*)) {
+  std::shared_ptr<Storage> storage(new Storage);
+  storage->data_ = static_cast<std::byte*>(data);
+  storage->bytes_ = bytes;
+  storage->readonly_ = readonly;
+  storage->owner_ = owner;
+  storage->release_ = release;
+  return storage;
+}
+
+Storage::~Storage() {
+  if (release_)
+    release_(owner_);
+  else
+    ::operator delete(data_, kAlignment);
+}
+
+Tensor Tensor::make(const Spec& spec) {
+  Tensor tensor;
+  tensor.impl_ = std::make_shared<Impl>();
+  tensor.impl_->id = next_id();
+  tensor.impl_->spec = spec;
+  return tensor;
+}
+
+Tensor Tensor::empty(const Shape& shape, DType dtype) {
+  int64_t bytes = 0;
+  if (__builtin_mul_overflow(numel(shape), static_cast<int64_t>(item_size(dtype)), &bytes))
+    throw ValueError(cat("shape ", shape, ": more than 2**63 bytes"));
+  return over(Storage::allocate(static_cast<size_t>(bytes)), 0, shape, dtype);
+}
+
+Tensor Tensor::zeros(const Shape& shape, DType dtype) {
+  Tensor tensor = empty(shape, dtype);
+  std::memset(tensor.raw(), 0, tensor.bytes());
+  return tensor;
+}
+
+Tensor Tensor::scalar(double value, DType dtype) {
+  Tensor tensor = empty({}, dtype);
+  with_dtype(dtype, [&](auto zero) { *tensor.data<decltype(zero)>() = static_cast<decltype(zero)>(value); });
+  return tensor;
+}
+
+Tensor Tensor::over(std::shared_ptr<Storage> storage, size_t offset, const Shape& shape, DType dtype) {
+  Tensor tensor = make({shape, dtype});
+  tensor.impl_->storage = std::move(storage);
+  tensor.impl_->offset = offset;
+  return tensor;
+}
+
+Tensor Tensor::placeholder(const Spec& spec, std::shared_ptr<Graph> graph) {
+  Tensor tensor = make(spec);
+  tensor.impl_->graph = std::move(graph);
+  return tensor;
+}
+
+Tensor Tensor::variable(const Tensor& value, VariableInfo info) {
+  Tensor tensor = over(value.storage(), value.offset(), value.shape(), value.dtype());
+  tensor.impl_->variable = std::make_shared<VariableInfo>(std::move(info));
+  return tensor;
+}
+
+void* Tensor::raw() const {
+  if (!impl_->storage)
+    throw StateError(cat("a placeholder of shape ", shape(), " has no data: it stands for a value of a later run, so its "
+                         "numbers cannot be read or decide anything while the step is recorded"));
+  return impl_->storage->data() + impl_->offset;
+}
+
+Tensor Tensor::view(const Shape& shape, size_t byte_offset) const {
+  return over(storage(), offset() + byte_offset, shape, dtype());
+}
+
+Tensor Tensor::shell() const {
+  Tensor tensor;
+  tensor.impl_ = std::make_shared<Impl>();
+  tensor.impl_->id = id();
+  tensor.impl_->spec = spec();
+  return tensor;
+}
+
+}  // namespace fastnn

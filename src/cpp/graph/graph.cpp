@@ -1,0 +1,89 @@
+#include "graph/graph.hpp"
+
+#include <algorithm>
+
+#include "core/parallel.hpp"
+
+namespace fastnn {
+
+namespace {
+
+thread_local std::vector<Recorder*> t_recorders;
+
+// The graph that must take the op instead of its kernel running now, if any.
+Graph* symbolic_graph(Tensors x) {
+  bool reads_variable = false;
+  for (const Tensor& t : x) {
+    if (t.graph()) return t.graph().get();
+    reads_variable |= t.variable_info() != nullptr;
+  }
+  if (reads_variable)
+    for (auto it = t_recorders.rbegin(); it != t_recorders.rend(); ++it)
+      if (auto* graph = dynamic_cast<Graph*>(*it); graph && graph->tracing()) return graph;
+  return nullptr;
+}
+
+void run(const Op& op, Tensors x, std::vector<Tensor>& y, Tensors into, const std::vector<Spec>& specs) {
+  if (op.is_view()) {
+    y.push_back(x[0].view(specs[0].shape));
+    return;
+  }
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const bool given = i < into.size() && into[i];
+    if (given && into[i].spec() != specs[i])
+      throw ValueError(cat(op.name(), ": expected an output of shape ", specs[i].shape, " and dtype ", specs[i].dtype,
+                           ", got ", into[i].shape(), " and ", into[i].dtype()));
+    y.push_back(given ? into[i] : Tensor::empty(specs[i].shape, specs[i].dtype));
+  }
+  const size_t writes = op.writes(x.size());
+  for (size_t i = 0; i < writes; ++i)
+    if (x[i].storage()->readonly())
+      throw ValueError(cat(op.name(), ": argument ", i + 1, " is read-only and would be written in place"));
+  FlushToZero flush;
+  op.forward(x, y);
+  for (size_t i = 0; i < writes; ++i) x[i].storage()->bump();
+}
+
+}  // namespace
+
+void Recorder::start() {
+  if (recording_) return;
+  t_recorders.push_back(this);
+  recording_ = true;
+}
+
+void Recorder::stop() {
+  if (!recording_) return;
+  t_recorders.erase(std::remove(t_recorders.begin(), t_recorders.end(), this), t_recorders.end());
+  recording_ = false;
+}
+
+void Graph::record(const OpPtr& op, Tensors x, Tensors y) {
+  nodes_.push_back({op, {x.begin(), x.end()}, {y.begin(), y.end()}});
+}
+
+std::vector<Tensor> apply(const OpPtr& op, Tensors x, Tensors into) {
+  std::vector<Spec> x_specs;
+  x_specs.reserve(x.size());
+  for (const Tensor& t : x) x_specs.push_back(t.spec());
+  const std::vector<Spec> specs = op->infer(x_specs);
+
+  std::vector<Tensor> y;
+  y.reserve(specs.size());
+  Graph* graph = symbolic_graph(x);
+  if (graph) {
+    for (const Spec& spec : specs) y.push_back(graph->placeholder(spec));
+    graph->record(op, x, y);
+  } else {
+    run(*op, x, y, into, specs);
+  }
+  for (Recorder* recorder : t_recorders)
+    if (recorder != graph) recorder->record(op, x, y);
+  return y;
+}
+
+Tensor apply1(const OpPtr& op, std::initializer_list<Tensor> x) {
+  return apply(op, Tensors(x.begin(), x.size()))[0];
+}
+
+}  // namespace fastnn

@@ -1,0 +1,39 @@
+// The one micro-kernel that dense layers, convolution taps and weight gradients share (batch-reduce GEMM, Georganas et
+// al., arXiv:1906.06440):
+//
+//   C[i, j] = (accumulate ? C[i, j] : 0) + sum_t sum_k A_t[i, k] * B_t[k, j] + bias[j]
+//
+// M rows, N columns, K products per tap. The sum of one element is a single chain of fma in the order (t, k), whatever
+// tile it falls into, so a row's bits do not depend on the batch it sits in. `accumulate` adds the finished sum to C;
+// C is never read without it (it may hold NaN).
+#pragma once
+#include <cstdint>
+
+namespace fastnn::kernels {
+
+template <class T>
+struct GemmArgs {
+  int64_t m, n, k;
+  int64_t taps;
+  const T* const* a;      // A_t[i, k] is a[t][i * a_row + k * a_col]
+  int64_t a_row, a_col;
+  const T* const* b;      // B_t[k, j] is b[t][(j / nr) * b_panel + k * b_row + j % nr]
+  int64_t b_row, b_panel;
+  bool b_padded;          // packed panels: the last one is nr wide, zeros behind n
+  T* c;                   // C[i, j] is c[i * c_row + j]
+  int64_t c_row;
+  const T* bias;          // (N) or null
+  bool accumulate;
+};
+
+template <class T>
+struct GemmKernels {
+  int mr, nr;  // rows and columns of the register tile
+  void (*run)(const GemmArgs<T>& args);
+  // Packs B[k, j] = b[k * row + j * col], (K, N), into ceil(N / nr) panels of K x nr, zeros behind N.
+  void (*pack_b)(T* panels, const T* b, int64_t row, int64_t col, int64_t k, int64_t n);
+  // Fused multiply-adds in 24 independent chains; returns their number. What the peak is measured with.
+  int64_t (*peak)(int64_t repeats, T* sink);
+};
+
+}  // namespace fastnn::kernels

@@ -1,0 +1,208 @@
+// One source, several instruction sets: vectors of the widest register this translation unit is compiled for, on
+// GCC/Clang vector extensions. Everything is in an anonymous namespace, so that no symbol compiled for one
+// instruction set can be picked by the linker for another. No standard containers, no exceptions, no allocation.
+#pragma once
+#include <stdint.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define FASTNN_RESTRICT __restrict__
+#define FASTNN_INLINE inline __attribute__((always_inline))
+
+namespace fastnn::kernels {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;  // SSE2 and NEON
+#endif
+
+template <class T>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(kVectorBytes)));
+};
+template <class T>
+using Vec = typename VectorOf<T>::type;
+template <class T>
+constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+
+template <class T>
+struct IntOf;
+template <> struct IntOf<float> { using type = int32_t; };
+template <> struct IntOf<double> { using type = int64_t; };
+template <class T>
+using Int = typename IntOf<T>::type;      // the integer of T's size; Vec<Int<T>> is what a comparison gives
+template <class T>
+using Mask = Vec<Int<T>>;
+
+template <class T>
+FASTNN_INLINE Vec<T> load(const T* p) {
+  Vec<T> v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T>
+FASTNN_INLINE void store(T* p, Vec<T> v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+// x - 0 and not 0 + x: the former is exact for -0.0, so the compiler folds it into one broadcast (the latter is a real
+// addition and takes the 6x16 GEMM kernel from 87 to 49 GFLOP/s on Zen 3).
+template <class T>
+FASTNN_INLINE Vec<T> splat(T x) {
+  return x - Vec<T>{};
+}
+
+// The first n < kLanes elements; nothing behind them is touched, and their lanes are zero.
+template <class T>
+FASTNN_INLINE Vec<T> load_part(const T* p, int n) {
+  T lanes[kLanes<T>];
+  for (int i = 0; i < kLanes<T>; ++i) lanes[i] = i < n ? p[i] : T(0);
+  return load(lanes);
+}
+template <class T>
+FASTNN_INLINE void store_part(T* p, Vec<T> v, int n) {
+  T lanes[kLanes<T>];
+  store(lanes, v);
+  for (int i = 0; i < n; ++i) p[i] = lanes[i];
+}
+#if defined(__AVX512F__)
+template <> FASTNN_INLINE Vec<float> load_part(const float* p, int n) {
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
+}
+template <> FASTNN_INLINE Vec<double> load_part(const double* p, int n) {
+  return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1), p);
+}
+template <> FASTNN_INLINE void store_part(float* p, Vec<float> v, int n) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
+}
+template <> FASTNN_INLINE void store_part(double* p, Vec<double> v, int n) {
+  _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1), v);
+}
+#elif defined(__AVX2__)
+FASTNN_INLINE __m256i first_lanes32(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+FASTNN_INLINE __m256i first_lanes64(int n) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+template <> FASTNN_INLINE Vec<float> load_part(const float* p, int n) {
+  return _mm256_maskload_ps(p, first_lanes32(n));
+}
+template <> FASTNN_INLINE Vec<double> load_part(const double* p, int n) {
+  return _mm256_maskload_pd(p, first_lanes64(n));
+}
+template <> FASTNN_INLINE void store_part(float* p, Vec<float> v, int n) {
+  _mm256_maskstore_ps(p, first_lanes32(n), v);
+}
+template <> FASTNN_INLINE void store_part(double* p, Vec<double> v, int n) {
+  _mm256_maskstore_pd(p, first_lanes64(n), v);
+}
+#endif
+
+// a*b + c in one rounding where the instruction set has it. The build says -ffp-contract=off, so this is the only way
+// a product and a sum are ever fused.
+FASTNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__)
+  return _mm256_fmadd_ps(a, b, c);
+#elif defined(__aarch64__)
+  return vfmaq_f32(c, a, b);
+#else
+  return a * b + c;
+#endif
+}
+FASTNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_pd(a, b, c);
+#elif defined(__FMA__)
+  return _mm256_fmadd_pd(a, b, c);
+#elif defined(__aarch64__)
+  return vfmaq_f64(c, a, b);
+#else
+  return a * b + c;
+#endif
+}
+
+FASTNN_INLINE Vec<float> sqrt(Vec<float> x) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_sqrt_ps(0xFFFF, x);  // the plain form warns of an uninitialised value (GCC 12)
+#elif defined(__AVX2__)
+  return _mm256_sqrt_ps(x);
+#elif defined(__aarch64__)
+  return vsqrtq_f32(x);
+#elif defined(__x86_64__)
+  return _mm_sqrt_ps(x);
+#else
+  for (int i = 0; i < kLanes<float>; ++i) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
+}
+FASTNN_INLINE Vec<double> sqrt(Vec<double> x) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_sqrt_pd(0xFF, x);
+#elif defined(__AVX2__)
+  return _mm256_sqrt_pd(x);
+#elif defined(__aarch64__)
+  return vsqrtq_f64(x);
+#elif defined(__x86_64__)
+  return _mm_sqrt_pd(x);
+#else
+  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_sqrt(x[i]);
+  return x;
+#endif
+}
+
+template <class T>
+FASTNN_INLINE Mask<T> as_int(Vec<T> x) {
+  return (Mask<T>)x;  // the same bits
+}
+template <class T>
+FASTNN_INLINE Vec<T> as_float(Mask<T> x) {
+  return (Vec<T>)x;
+}
+template <class T>
+FASTNN_INLINE Vec<T> abs(Vec<T> x) {
+  constexpr Int<T> magnitude = sizeof(T) == 4 ? Int<T>(0x7FFFFFFF) : Int<T>(0x7FFFFFFFFFFFFFFF);
+  return as_float<T>(as_int<T>(x) & magnitude);
+}
+template <class T>
+FASTNN_INLINE Vec<T> copysign(Vec<T> magnitude, Vec<T> sign) {
+  constexpr Int<T> bit = sizeof(T) == 4 ? Int<T>(0x80000000) : Int<T>(0x8000000000000000);
+  return as_float<T>((as_int<T>(magnitude) & ~bit) | (as_int<T>(sign) & bit));
+}
+// NaN in either operand gives NaN; the x86 instructions drop one of the two.
+template <class T>
+FASTNN_INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
+  return (a > b) | (a != a) ? a : b;
+}
+template <class T>
+FASTNN_INLINE Vec<T> min(Vec<T> a, Vec<T> b) {
+  return (a < b) | (a != a) ? a : b;
+}
+
+// The lanes in a fixed tree, so that a sum over a vector has one order for every caller.
+template <class T>
+FASTNN_INLINE T sum_lanes(Vec<T> v) {
+  T lanes[kLanes<T>];
+  store(lanes, v);
+  for (int width = kLanes<T> / 2; width >= 1; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+template <class T>
+FASTNN_INLINE T max_lanes(Vec<T> v) {
+  T best = v[0];
+  for (int i = 1; i < kLanes<T>; ++i) best = (v[i] > best) || (v[i] != v[i]) ? v[i] : best;
+  return best;
+}
+
+}  // namespace
+}  // namespace fastnn::kernels

@@ -1,0 +1,68 @@
+#include "ops/gemm.hpp"
+
+#include <algorithm>
+
+#include "core/parallel.hpp"
+#include "core/scratch.hpp"
+#include "kernels/table.hpp"
+
+namespace fastnn {
+
+namespace {
+
+// Rows that stay in L2 (with kGemmDepth products: 144 KB in float32) while a panel of B passes: BLIS's MC on Zen,
+// rounded to a multiple of both register tiles (6 and 12 rows).
+constexpr int64_t kRowBlock = 144;
+// Columns of one task; enough tasks for a few threads from a batch of 128 upwards.
+constexpr int64_t kColumnBlock = 256;
+// Under this many rows packing B (a read and a write of all of it) costs more than it saves.
+constexpr int64_t kPackRows = 8;
+// Multiply-adds per nanosecond and thread, for deciding when threads pay.
+constexpr int64_t kFmaPerWork = 32;
+
+}  // namespace
+
+template <class T>
+void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64_t c_row, const T* bias,
+          bool accumulate) {
+  if (m == 0 || n == 0) return;
+  const auto& kernel = kernels_for<T>().gemm;
+  const int64_t nr = kernel.nr, panels = (n + nr - 1) / nr;
+  const int64_t depths = std::max<int64_t>(1, (k + kGemmDepth - 1) / kGemmDepth);
+  const bool pack = m >= kPackRows || b.col != 1;
+  Scratch<T> packed(pack ? panels * nr * k : 0);
+  if (pack && k > 0)
+    parallel_for(depths * panels, grain_for(kGemmDepth * nr / 4), [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t k0 = task / panels * kGemmDepth, j = task % panels * nr;
+        const int64_t depth = std::min(kGemmDepth, k - k0);
+        kernel.pack_b(&packed[panels * nr * k0 + j * depth], b.data + k0 * b.row + j * b.col, b.row, b.col, depth,
+                      std::min(nr, n - j));
+      }
+    });
+
+  const bool small = m * n * k < kChunkWork * kFmaPerWork;
+  const int64_t row_block = small ? m : kRowBlock, column_block = small ? panels * nr : std::max(kColumnBlock, nr);
+  const int64_t row_tasks = (m + row_block - 1) / row_block, column_tasks = (n + column_block - 1) / column_block;
+  parallel_for(row_tasks * column_tasks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t i = task % row_tasks * row_block, j = task / row_tasks * column_block;
+      const int64_t columns = std::min(column_block, n - j);
+      for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += kGemmDepth) {
+        const int64_t depth = std::min(kGemmDepth, k - k0);
+        const T* const a_tap = a.data + i * a.row + k0 * a.col;
+        const T* const b_tap = pack ? packed.data() + panels * nr * k0 + j * depth : b.data + k0 * b.row + j;
+        kernel.run({.m = std::min(row_block, m - i), .n = columns, .k = depth, .taps = 1,
+                    .a = &a_tap, .a_row = a.row, .a_col = a.col,
+                    .b = &b_tap, .b_row = pack ? nr : b.row, .b_panel = pack ? nr * depth : nr, .b_padded = pack,
+                    .c = c + i * c_row + j, .c_row = c_row,
+                    .bias = bias && k0 + kGemmDepth >= k ? bias + j : nullptr, .accumulate = accumulate || k0 > 0});
+      }
+    }
+  });
+}
+
+template void gemm(int64_t, int64_t, int64_t, Matrix<float>, Matrix<float>, float*, int64_t, const float*, bool);
+template void gemm(int64_t, int64_t, int64_t, Matrix<double>, Matrix<double>, double*, int64_t, const double*, bool);
+
+}  // namespace fastnn

@@ -1,0 +1,13 @@
+"""The functions of neural networks on arrays: eager, on a tape, or recorded.
+
+Every function takes NumPy arrays, lists, numbers, Tensors and Variables and returns a Tensor that NumPy reads without
+a copy. Nothing here needs a model. Inside a :class:`fastnn.GradientTape` each call is recorded and can be
+differentiated; on placeholders it is recorded instead of run.
+"""
+
+from fastnn.ops._operators import attach_operators
+from fastnn.ops.dense import *
+from fastnn.ops.elementwise import *
+from fastnn.ops.shape import *
+
+attach_operators()
