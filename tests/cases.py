@@ -109,7 +109,7 @@ CASES: list[Case] = [
     *elementwise("softplus"),
     *elementwise("softsign", away),
     *elementwise("hard_sigmoid"),
-    *elementwise("clip", kwargs={"x_min": -0.7, "x_max": 0.6}, c=1),
+    *elementwise("clip", distinct, kwargs={"x_min": 0.25, "x_max": 1.05}, c=1),
     *[
         Case(op, (makers[0](*a), makers[1](*b)), c=c)
         for op, makers, c in (
@@ -158,5 +158,12 @@ CASES: list[Case] = [
     Case("reshape", (normal(4, 6),), {"newshape": (3, -1)}, c=0, linear=True),
     Case("reshape", (normal(2, 3, 4),), {"newshape": (24,)}, c=0, linear=True),
     Case("copy", (normal(3, 5),), c=0, linear=True),
-    # ---- end
+    # ---- indexing
+    # ---- reduce
+    # ---- conv
+    # ---- pool
+    # ---- norm
+    # ---- softmax
+    # ---- loss
+    # ---- random
 ]

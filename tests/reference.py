@@ -78,3 +78,20 @@ def reshape(x, newshape):
 
 def copy(x):
     return x.copy()
+
+
+# ---- shape and indexing
+
+# ---- reduce
+
+# ---- conv
+
+# ---- pool
+
+# ---- norm
+
+# ---- softmax
+
+# ---- loss
+
+# ---- random
