@@ -36,7 +36,7 @@ void bind_graph(py::module_& m) {
     for (py::handle item : list) result.push_back(item.is_none() ? Tensor() : as_tensor(item, argument));
     return result;
   };
-  py::class_<Tape>(m, "Tape")
+  py::class_<Tape, std::shared_ptr<Tape>>(m, "Tape")
       .def(py::init<bool, bool>(), py::arg("persistent"), py::arg("watch_accessed_variables"))
       .def("start", &Tape::start)
       .def("stop", &Tape::stop)

@@ -62,10 +62,12 @@ struct Slot {
 void Tape::watch(const Tensor& tensor) {
   if (!is_floating(tensor.dtype()))
     throw TypeError(cat("watch: expected a float32 or float64 tensor, got ", tensor.dtype()));
+  const std::lock_guard lock(mutex_);
   active_.insert(tensor.id());
 }
 
 void Tape::record(const OpPtr& op, Tensors x, Tensors y) {
+  const std::lock_guard lock(mutex_);
   bool depends = false;
   for (const Tensor& t : x) {
     if (watch_variables_ && t.variable_info() && t.variable_info()->trainable && is_floating(t.dtype()))
@@ -87,6 +89,7 @@ void Tape::record(const OpPtr& op, Tensors x, Tensors y) {
 
 std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sources, Tensors into) {
   stop();
+  const std::lock_guard lock(mutex_);
   if (used_ && !persistent_)
     throw StateError("gradient: this tape is not persistent and has been used; GradientTape(persistent=True) allows more");
   used_ = true;
