@@ -340,14 +340,7 @@ class Reduce final : public Op {
   bool is_arg() const { return kind_ == Reduction::argmax || kind_ == Reduction::argmin; }
 
   uint32_t bits(int rank) const {
-    if (everything_) return (1u << rank) - 1;
-    uint32_t axes = 0;
-    for (int64_t axis : axes_) {
-      const uint32_t bit = 1u << normalize_axis(axis, rank, kNames[static_cast<int>(kind_)]);
-      if (axes & bit) throw ValueError(cat(name(), ": expected each axis once, got axis ", axis, " twice"));
-      axes |= bit;
-    }
-    return axes;
+    return everything_ ? (1u << rank) - 1 : axis_bits(axes_, rank, kNames[static_cast<int>(kind_)]);
   }
 
   template <class T>
