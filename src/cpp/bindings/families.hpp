@@ -10,6 +10,8 @@
   X(elementwise)                   \
   X(dense)                         \
   X(shape)                         \
+  X(reduce)                        \
+  X(indexing)                      \
   X(conv)                          \
   X(pool)                          \
   X(norm)                          \
