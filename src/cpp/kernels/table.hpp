@@ -3,6 +3,8 @@
 #pragma once
 #include "kernels/elementwise.hpp"
 #include "kernels/gemm.hpp"
+#include "kernels/optimizer.hpp"
+#include "kernels/random.hpp"
 #include "kernels/reduce.hpp"
 
 namespace fastnn::kernels {
@@ -11,7 +13,9 @@ namespace fastnn::kernels {
 #define FASTNN_KERNEL_FAMILIES(X)      \
   X(gemm, GemmKernels)                 \
   X(elementwise, ElementwiseKernels)   \
-  X(reduce, ReduceKernels)
+  X(reduce, ReduceKernels)             \
+  X(random, RandomKernels)             \
+  X(optimizer, OptimizerKernels)
 
 template <class T>
 struct Kernels {
