@@ -8,6 +8,8 @@ differentiated; on placeholders it is recorded instead of run.
 from fastnn.ops._operators import attach_operators
 from fastnn.ops.dense import *
 from fastnn.ops.elementwise import *
+from fastnn.ops.optimizer import *
+from fastnn.ops.random import *
 from fastnn.ops.reduce import *
 from fastnn.ops.shape import *
 
