@@ -6,12 +6,6 @@
 namespace fastnn::kernels {
 namespace {
 
-template <int N>
-struct Count {  // a number of vectors as a type, for generic lambdas
-  static constexpr int value = N;
-};
-
-
 // Sums run in blocks of this many terms and the blocks are added in order: the error grows with neither alone.
 constexpr int64_t kBlock = 128;
 
@@ -44,9 +38,11 @@ FASTNN_INLINE void sum_channels(int64_t rows, int64_t channels, const Term& term
       }
     }
   };
+  struct One { enum { value = 1 }; };
+  struct Four { enum { value = 4 }; };
   int64_t c = 0;
-  for (; c + 4 * L <= channels; c += 4 * L) panel(c, L, Count<4>{});
-  for (; c < channels; c += L) panel(c, width_at<T>(c, channels), Count<1>{});
+  for (; c + 4 * L <= channels; c += 4 * L) panel(c, L, Four{});
+  for (; c < channels; c += L) panel(c, width_at<T>(c, channels), One{});
 }
 
 // Two sums over [0, n): term(at, width, a, b). Lanes beyond `width` must add nothing.
