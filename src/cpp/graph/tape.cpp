@@ -31,6 +31,7 @@ class BackwardOp final : public Op {
     for (const Request& r : requests) specs.push_back(x_spec_[r.x]);
     return specs;
   }
+  int in_place_of(size_t output) const override { return requests[output].accumulate; }
   void forward(Tensors in, Tensors out) const override {
     auto pick = [&](const std::vector<int>& at) {
       std::vector<Tensor> tensors;

@@ -3,7 +3,11 @@
 #pragma once
 #include "kernels/elementwise.hpp"
 #include "kernels/gemm.hpp"
+#include "kernels/loss.hpp"
+#include "kernels/norm.hpp"
+#include "kernels/pool.hpp"
 #include "kernels/reduce.hpp"
+#include "kernels/softmax.hpp"
 
 namespace fastnn::kernels {
 
@@ -11,7 +15,11 @@ namespace fastnn::kernels {
 #define FASTNN_KERNEL_FAMILIES(X)      \
   X(gemm, GemmKernels)                 \
   X(elementwise, ElementwiseKernels)   \
-  X(reduce, ReduceKernels)
+  X(reduce, ReduceKernels)             \
+  X(pool, PoolKernels)                 \
+  X(norm, NormKernels)                 \
+  X(softmax, SoftmaxKernels)           \
+  X(loss, LossKernels)
 
 template <class T>
 struct Kernels {
