@@ -1,4 +1,4 @@
-"""The plain NumPy network that the demo and the benchmarks compare with: right by itself, and equal to fastnn."""
+"""The plain NumPy network of the demo and the benchmarks: right by itself, and equal to fastnn."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def test_input_gradient_is_the_differences(layer):
     x = 0.1 * rng.permutation(2 * 4 * 6 * 2).reshape(2, 4, 6, 2)
     dy = rng.standard_normal(made.forward(x, True).shape)
     analytic = made.backward(dy)
-    numeric = numeric_gradient(lambda xs: float(np.vdot(dy, made.forward(xs[0], True))), [x], [0])[0]
+    numeric = numeric_gradient(lambda xs: float(np.vdot(dy, made.forward(xs[0], True))), [x], [0])[
+        0
+    ]
     assert relative_error(analytic, numeric) < 1e-7
 
 

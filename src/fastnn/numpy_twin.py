@@ -119,10 +119,10 @@ class BatchNormalization(Layer):
 
     def forward(self, x: Array, training: bool) -> Array:
         gamma, beta = self.weights
-        rows = x.reshape(-1, x.shape[-1])
         if not training:
             scale = gamma / np.sqrt(self.moving_variance + self.epsilon)
-            return (rows * scale + (beta - self.moving_mean * scale)).reshape(x.shape)
+            return x * scale + (beta - self.moving_mean * scale)
+        rows = x.reshape(-1, x.shape[-1])
         mean = rows.mean(axis=0)
         centred = rows - mean
         variance = np.square(centred).mean(axis=0)
@@ -130,7 +130,7 @@ class BatchNormalization(Layer):
         self.normalized = np.multiply(centred, self.rstd, out=centred)
         self.moving_mean += (1 - self.momentum) * (mean - self.moving_mean)
         self.moving_variance += (1 - self.momentum) * (variance - self.moving_variance)
-        y = self.normalized * gamma
+        y: Array = self.normalized * gamma
         y += beta
         return y.reshape(x.shape)
 
@@ -140,7 +140,7 @@ class BatchNormalization(Layer):
         rows = dy.reshape(self.normalized.shape)
         np.einsum("nc,nc->c", rows, self.normalized, out=dgamma)
         np.sum(rows, axis=0, out=dbeta)
-        dx = self.normalized * (-dgamma / len(rows))
+        dx: Array = self.normalized * (-dgamma / len(rows))
         dx += rows
         dx -= dbeta / len(rows)
         dx *= gamma * self.rstd
@@ -338,19 +338,14 @@ def demo_network(
         seed: of dropout's masks.
         momentum: of the moving averages of batch normalization.
     """
-    first, second, (kernel, bias) = weights[:6], weights[6:12], weights[12:]
-    return Network(
-        [
-            Conv2D(*first[:2], input_gradient=False),
-            BatchNormalization(*first[2:], momentum=momentum),
+    layers: list[Layer] = []
+    for block in (weights[:6], weights[6:12]):
+        kernel, bias, gamma, beta, mean, variance = block
+        layers += [
+            Conv2D(kernel, bias, input_gradient=bool(layers)),
+            BatchNormalization(gamma, beta, mean, variance, momentum),
             ReLU(),
             MaxPooling2D(),
-            Conv2D(*second[:2]),
-            BatchNormalization(*second[2:], momentum=momentum),
-            ReLU(),
-            MaxPooling2D(),
-            Flatten(),
-            Dropout(rate, np.random.default_rng(seed)),
-            Dense(kernel, bias),
         ]
-    )
+    layers += [Flatten(), Dropout(rate, np.random.default_rng(seed)), Dense(*weights[12:])]
+    return Network(layers)
