@@ -33,7 +33,7 @@ Array = npt.NDArray[Any]
 Data = tuple[tuple[Array, Array], tuple[Array, Array]]
 
 
-def build_model() -> fastnn.Sequential:
+def build_model(rate: float = DROPOUT) -> fastnn.Sequential:
     """(conv 3x3, batch norm, relu, max pool) twice, dropout, dense softmax: 21,770 parameters."""
     model = fastnn.Sequential([layers.Input((8, 8, 1))])
     for filters in (32, 64):
@@ -42,7 +42,7 @@ def build_model() -> fastnn.Sequential:
         model.add(layers.ReLU())
         model.add(layers.MaxPooling2D())
     model.add(layers.Flatten())
-    model.add(layers.Dropout(DROPOUT))
+    model.add(layers.Dropout(rate))
     model.add(layers.Dense(10, activation="softmax"))
     model.compile(
         optimizer=fastnn.optimizers.Adam(LEARNING_RATE),
