@@ -4,6 +4,8 @@ from fastnn import initializers, ops, optimizers, random
 from fastnn._core import Graph, Tensor, Variable, num_threads, set_num_threads
 from fastnn.tape import GradientTape
 
+__version__ = "0.1.0"
+
 __all__ = [
     "GradientTape",
     "Graph",

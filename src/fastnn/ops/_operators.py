@@ -106,6 +106,7 @@ def _spread(first: Any, rest: tuple[Any, ...]) -> Any:
 
 
 def attach_operators() -> None:
+    cls: Any
     for cls in (_core.Tensor, _core.Variable):
         own_hash = cls.__hash__
         for name, op in _BINARY.items():
