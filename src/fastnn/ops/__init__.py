@@ -8,6 +8,9 @@ differentiated; on placeholders it is recorded instead of run.
 from fastnn.ops._operators import attach_operators
 from fastnn.ops.dense import *
 from fastnn.ops.elementwise import *
+from fastnn.ops.loss import *
+from fastnn.ops.norm import *
 from fastnn.ops.shape import *
+from fastnn.ops.softmax import *
 
 attach_operators()
