@@ -161,7 +161,66 @@ CASES: list[Case] = [
     # ---- indexing
     # ---- reduce
     # ---- conv
+    *[
+        Case("conv2d", (normal(*x), normal(*kernel), normal(kernel[3])), kwargs, depth=depth, linear=True)
+        for x, kernel, depth, kwargs in (
+            ((2, 5, 6, 3), (1, 1, 3, 4), 60, {}),
+            ((2, 7, 5, 1), (3, 3, 1, 8), 60, {}),
+            ((1, 6, 7, 7), (3, 3, 7, 15), 60, {"padding": "same"}),
+            ((3, 8, 8, 8), (3, 3, 8, 16), 200, {"padding": "same"}),
+            ((2, 9, 4, 16), (3, 3, 16, 17), 200, {"padding": "same"}),
+            ((2, 8, 9, 3), (5, 5, 3, 7), 100, {"padding": "same"}),
+            ((1, 9, 8, 2), (7, 7, 2, 3), 100, {"padding": "same"}),
+            ((1, 3, 2, 2), (7, 5, 2, 3), 60, {"padding": "same"}),
+            ((2, 7, 8, 15), (2, 3, 15, 33), 200, {}),
+            ((2, 7, 7, 3), (3, 3, 3, 8), 60, {"strides": 2, "padding": "same"}),
+            ((2, 8, 9, 3), (3, 3, 3, 8), 60, {"strides": 2, "padding": "same"}),
+            ((1, 8, 9, 33), (3, 2, 33, 4), 200, {"strides": (2, 3)}),
+            ((2, 10, 7, 3), (1, 1, 3, 5), 60, {"strides": 3}),
+            ((2, 10, 7, 3), (2, 2, 3, 5), 60, {"strides": 3, "padding": "same"}),
+            ((2, 6, 9, 4), (5, 5, 4, 3), 100, {"strides": (1, 2), "padding": "same"}),
+            ((2, 9, 8, 4), (3, 3, 4, 6), 60, {"dilation_rate": 2}),
+            ((2, 5, 6, 4), (3, 2, 4, 6), 60, {"dilation_rate": (2, 3), "padding": "same"}),
+            ((1, 3, 3, 2), (2, 2, 2, 2), 30, {"dilation_rate": 5, "padding": "same"}),
+            ((2, 6, 5, 6), (3, 3, 3, 4), 60, {"groups": 2, "padding": "same"}),
+            ((2, 7, 5, 8), (3, 3, 1, 8), 60, {"groups": 8, "strides": 2}),
+            ((1, 5, 5, 3), (3, 3, 1, 6), 60, {"groups": 3, "padding": "same"}),
+            ((40, 4, 4, 3), (3, 3, 3, 5), 700, {"padding": "same"}),
+            ((5, 33, 31, 2), (3, 3, 2, 3), 5200, {"padding": "same"}),
+            ((0, 5, 5, 3), (3, 3, 3, 4), 30, {}),
+        )
+    ],
+    Case("conv2d", (normal(2, 6, 5, 3), normal(3, 3, 3, 4)), depth=60, linear=True),
+    Case("conv2d", (normal(2, 0, 5, 3), normal(3, 3, 3, 4)), {"padding": "same"}, depth=30, linear=True),
     # ---- pool
+    *[
+        Case(op, (make(*x),), kwargs, c=c, depth=depth, linear=linear)
+        for op, make, c, depth, linear in (
+            ("max_pool2d", distinct, 0, 9, False),
+            ("average_pool2d", normal, 4, 9, True),
+        )
+        for x, kwargs in (
+            ((2, 4, 6, 1), {}),
+            ((1, 5, 7, 3), {}),
+            ((2, 5, 7, 8), {"padding": "same"}),
+            ((1, 6, 6, 15), {"pool_size": 3, "strides": 2, "padding": "same"}),
+            ((2, 7, 6, 16), {"pool_size": 3, "strides": 1}),
+            ((1, 5, 4, 17), {"pool_size": (2, 3), "strides": (1, 2), "padding": "same"}),
+            ((2, 4, 4, 33), {"pool_size": 1}),
+            ((1, 7, 7, 2), {"pool_size": 2, "strides": 3}),
+            ((1, 18, 17, 1), {"pool_size": 17, "strides": 1}),
+            ((1, 2, 3, 2), {"pool_size": 5, "strides": 4, "padding": "same"}),
+            ((0, 4, 4, 3), {}),
+        )
+    ],
+    *[
+        Case(op, (make(*x),), {"keepdims": keepdims}, c=c, depth=35, linear=linear)
+        for op, make, c, linear in (
+            ("global_max_pool2d", distinct, 0, False),
+            ("global_average_pool2d", normal, 4, True),
+        )
+        for x, keepdims in (((2, 5, 7, 3), False), ((3, 4, 4, 17), True), ((1, 1, 1, 8), False), ((0, 2, 2, 3), False))
+    ],
     # ---- norm
     # ---- softmax
     # ---- loss

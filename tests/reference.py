@@ -86,7 +86,66 @@ def copy(x):
 
 # ---- conv
 
+
+def _window(size, window, stride, dilation, padding):
+    """Outputs along one axis, and the padding in front of it."""
+    span = (window - 1) * dilation + 1
+    if padding == "valid":
+        return (size - span) // stride + 1, 0
+    out = -(-size // stride)
+    return out, max(0, (out - 1) * stride + span - size) // 2
+
+
+def _pair(value):
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def conv2d(x, kernel, bias=None, strides=1, padding="valid", dilation_rate=1, groups=1):
+    (sh, sw), (dh, dw) = _pair(strides), _pair(dilation_rate)
+    N, H, W, _ = x.shape
+    kh, kw, C, F = kernel.shape
+    OH, top = _window(H, kh, sh, dh, padding)
+    OW, left = _window(W, kw, sw, dw, padding)
+    y = np.zeros((N, OH, OW, F), np.result_type(x, kernel))
+    for g in range(groups):
+        channels, filters = slice(g * C, (g + 1) * C), slice(g * F // groups, (g + 1) * F // groups)
+        for i, j, r, q in np.ndindex(OH, OW, kh, kw):
+            h, w = i * sh + r * dh - top, j * sw + q * dw - left
+            if 0 <= h < H and 0 <= w < W:
+                y[:, i, j, filters] += x[:, h, w, channels] @ kernel[r, q, :, filters]
+    return y if bias is None else y + bias
+
+
 # ---- pool
+
+
+def _pool(x, pool_size, strides, padding, f):
+    (kh, kw), (sh, sw) = _pair(pool_size), _pair(pool_size if strides is None else strides)
+    N, H, W, C = x.shape
+    OH, top = _window(H, kh, sh, 1, padding)
+    OW, left = _window(W, kw, sw, 1, padding)
+    y = np.zeros((N, OH, OW, C))
+    for i, j in np.ndindex(OH, OW):
+        h, w = i * sh - top, j * sw - left
+        y[:, i, j] = f(x[:, max(h, 0) : h + kh, max(w, 0) : w + kw], axis=(1, 2))
+    return y
+
+
+def max_pool2d(x, pool_size=2, strides=None, padding="valid"):
+    return _pool(x, pool_size, strides, padding, np.max)
+
+
+def average_pool2d(x, pool_size=2, strides=None, padding="valid"):
+    return _pool(x, pool_size, strides, padding, np.mean)
+
+
+def global_max_pool2d(x, keepdims=False):
+    return x.max(axis=(1, 2), keepdims=keepdims)
+
+
+def global_average_pool2d(x, keepdims=False):
+    return x.mean(axis=(1, 2), keepdims=keepdims)
+
 
 # ---- norm
 

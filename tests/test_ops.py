@@ -140,7 +140,7 @@ def test_linear_ops_pass_the_adjoint_identity(case_id):
     inputs = make_inputs(case)
     first = wrt(case)[0]
     others = list(inputs)
-    if case.op == "dense" and len(others) == 3:
+    if case.op in ("dense", "conv2d") and len(others) == 3:
         others[2] = np.zeros_like(others[2])  # affine otherwise
     y = np.asarray(call(case, others))
     s = np.random.default_rng(3).standard_normal(y.shape)

@@ -2,6 +2,7 @@
 
 #include "bindings/array.hpp"
 #include "bindings/families.hpp"
+#include "graph/program.hpp"
 #include "graph/tape.hpp"
 
 namespace fastnn {
@@ -31,12 +32,28 @@ void bind_graph(py::module_& m) {
         return nodes;
       }, "One tuple (op name, inputs, outputs) per node, in the order of recording.");
 
+  py::class_<Program>(m, "Program",
+      "A recorded graph compiled for its shapes: dead nodes dropped, every value placed in one arena.")
+      .def(py::init([](const Graph& graph, const std::vector<Tensor>& feeds, const std::vector<Tensor>& fetches) {
+        return std::make_unique<Program>(graph, feeds, fetches);
+      }), py::arg("graph"), py::arg("feeds"), py::arg("fetches"))
+      .def("run", [](Program& program, const py::sequence& values) {
+        std::vector<Tensor> feeds;
+        for (py::handle value : values) feeds.push_back(as_tensor(value, "feeds"));
+        py::gil_scoped_release release;
+        return program.run(feeds);
+      }, py::arg("feeds"), "Run once; the values of the fetches.")
+      .def_property_readonly("steps", &Program::steps)
+      .def_property_readonly("arena_bytes", &Program::arena_bytes)
+      .def_property_readonly("value_bytes", &Program::value_bytes, "If every value had memory of its own.")
+      .def("dump", &Program::dump, "The steps, one line each.");
+
   auto tensors = [](const py::sequence& list, const char* argument) {
     std::vector<Tensor> result;
     for (py::handle item : list) result.push_back(item.is_none() ? Tensor() : as_tensor(item, argument));
     return result;
   };
-  py::class_<Tape>(m, "Tape")
+  py::class_<Tape, std::shared_ptr<Tape>>(m, "Tape")
       .def(py::init<bool, bool>(), py::arg("persistent"), py::arg("watch_accessed_variables"))
       .def("start", &Tape::start)
       .def("stop", &Tape::stop)

@@ -8,18 +8,21 @@ namespace fastnn {
 
 namespace {
 
-thread_local std::vector<Recorder*> t_recorders;
+thread_local std::vector<std::shared_ptr<Recorder>> t_recorders;
 
 // The graph that must take the op instead of its kernel running now, if any.
 Graph* symbolic_graph(Tensors x) {
+  Graph* found = nullptr;
   bool reads_variable = false;
   for (const Tensor& t : x) {
-    if (t.graph()) return t.graph().get();
+    if (t.graph() && found && found != t.graph().get())
+      throw ValueError("placeholders of two different graphs meet in one op");
+    if (t.graph()) found = t.graph().get();
     reads_variable |= t.variable_info() != nullptr;
   }
-  if (reads_variable)
-    for (auto it = t_recorders.rbegin(); it != t_recorders.rend(); ++it)
-      if (auto* graph = dynamic_cast<Graph*>(*it); graph && graph->tracing()) return graph;
+  if (found || !reads_variable) return found;
+  for (auto it = t_recorders.rbegin(); it != t_recorders.rend(); ++it)
+    if (auto* graph = dynamic_cast<Graph*>(it->get()); graph && graph->tracing() && graph->recording()) return graph;
   return nullptr;
 }
 
@@ -47,19 +50,21 @@ void run(const Op& op, Tensors x, std::vector<Tensor>& y, Tensors into, const st
 }  // namespace
 
 void Recorder::start() {
-  if (recording_) return;
-  t_recorders.push_back(this);
-  recording_ = true;
+  if (recording_.exchange(true)) return;
+  t_recorders.push_back(shared_from_this());
 }
 
 void Recorder::stop() {
-  if (!recording_) return;
-  t_recorders.erase(std::remove(t_recorders.begin(), t_recorders.end(), this), t_recorders.end());
   recording_ = false;
+  // Stopped from another thread, its own thread lets go at its next op.
+  std::erase_if(t_recorders, [](const auto& recorder) { return !recorder->recording(); });
 }
 
 void Graph::record(const OpPtr& op, Tensors x, Tensors y) {
-  nodes_.push_back({op, {x.begin(), x.end()}, {y.begin(), y.end()}});
+  Node node{op, {}, {}};
+  for (const Tensor& t : x) node.x.push_back(t.graph() ? t.shell() : t);
+  for (const Tensor& t : y) node.y.push_back(t.graph() ? t.shell() : t);
+  nodes_.push_back(std::move(node));
 }
 
 std::vector<Tensor> apply(const OpPtr& op, Tensors x, Tensors into) {
@@ -77,8 +82,8 @@ std::vector<Tensor> apply(const OpPtr& op, Tensors x, Tensors into) {
   } else {
     run(*op, x, y, into, specs);
   }
-  for (Recorder* recorder : t_recorders)
-    if (recorder != graph) recorder->record(op, x, y);
+  for (const auto& recorder : t_recorders)
+    if (recorder.get() != graph && recorder->recording()) recorder->record(op, x, y);
   return y;
 }
 

@@ -1,6 +1,7 @@
 // apply(): the one way an op runs. With data it runs its kernel at once; with placeholders it only infers and appends a
 // node. A Graph is the list of nodes: what a tape walks backwards and what a program is compiled from.
 #pragma once
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -8,31 +9,34 @@
 
 namespace fastnn {
 
+// Placeholders stand in a node as shells (id and spec): holding them whole would tie the graph to itself.
 struct Node {
   OpPtr op;
   std::vector<Tensor> x, y;
 };
 
-// Something that hears of every op that runs on this thread between start() and stop().
-class Recorder {
+// Something that hears of every op that runs on the thread of start() until stop(). That thread shares the ownership,
+// so that a recorder dropped by another thread is not gone under its feet.
+class Recorder : public std::enable_shared_from_this<Recorder> {
  public:
-  virtual ~Recorder() { stop(); }
+  virtual ~Recorder() = default;
   virtual void record(const OpPtr& op, Tensors x, Tensors y) = 0;
-  void start();
+  void start();  // again where it was stopped
   void stop();
   bool recording() const { return recording_; }
 
  private:
-  bool recording_ = false;
+  std::atomic<bool> recording_{false};
 };
 
-class Graph : public Recorder, public std::enable_shared_from_this<Graph> {
+class Graph final : public Recorder {
  public:
   // While a tracing graph records, ops that read variables are appended instead of run: their values are those of a
   // later run. A graph that does not trace lists what was run.
   explicit Graph(bool tracing) : tracing_(tracing) {}
-  ~Graph() override { stop(); }
-  Tensor placeholder(const Spec& spec) { return Tensor::placeholder(spec, shared_from_this()); }
+  Tensor placeholder(const Spec& spec) {
+    return Tensor::placeholder(spec, std::static_pointer_cast<Graph>(shared_from_this()));
+  }
   void record(const OpPtr& op, Tensors x, Tensors y) override;
   bool tracing() const { return tracing_; }
   const std::vector<Node>& nodes() const { return nodes_; }

@@ -31,6 +31,7 @@ class BackwardOp final : public Op {
     for (const Request& r : requests) specs.push_back(x_spec_[r.x]);
     return specs;
   }
+  int in_place_of(size_t output) const override { return requests[output].accumulate; }
   void forward(Tensors in, Tensors out) const override {
     auto pick = [&](const std::vector<int>& at) {
       std::vector<Tensor> tensors;
@@ -62,10 +63,12 @@ struct Slot {
 void Tape::watch(const Tensor& tensor) {
   if (!is_floating(tensor.dtype()))
     throw TypeError(cat("watch: expected a float32 or float64 tensor, got ", tensor.dtype()));
+  const std::lock_guard lock(mutex_);
   active_.insert(tensor.id());
 }
 
 void Tape::record(const OpPtr& op, Tensors x, Tensors y) {
+  const std::lock_guard lock(mutex_);
   bool depends = false;
   for (const Tensor& t : x) {
     if (watch_variables_ && t.variable_info() && t.variable_info()->trainable && is_floating(t.dtype()))
@@ -87,6 +90,7 @@ void Tape::record(const OpPtr& op, Tensors x, Tensors y) {
 
 std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sources, Tensors into) {
   stop();
+  const std::lock_guard lock(mutex_);
   if (used_ && !persistent_)
     throw StateError("gradient: this tape is not persistent and has been used; GradientTape(persistent=True) allows more");
   used_ = true;

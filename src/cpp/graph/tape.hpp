@@ -1,6 +1,7 @@
 // The tape: what was run since it started, walked backwards. On placeholders the backward ops are appended to their
 // graph like any other op.
 #pragma once
+#include <mutex>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -12,7 +13,6 @@ namespace fastnn {
 class Tape final : public Recorder {
  public:
   Tape(bool persistent, bool watch_variables) : persistent_(persistent), watch_variables_(watch_variables) {}
-  ~Tape() override { stop(); }
   void watch(const Tensor& tensor);
   void record(const OpPtr& op, Tensors x, Tensors y) override;
 
@@ -29,6 +29,7 @@ class Tape final : public Recorder {
     std::vector<uint64_t> versions;      // of the storages kept, x then y
   };
   bool persistent_, watch_variables_, used_ = false;
+  std::mutex mutex_;  // of what follows: gradient() may be asked from another thread than the one that records
   std::unordered_set<uint64_t> active_;  // ids watched or computed from one that is
   std::vector<Entry> entries_;
 };

@@ -82,8 +82,8 @@ FASTNN_UNARY_FUNCTOR(mish, kX, x* tanh<T>(softplus<T>(x)),
 // Keras 3: relu6(x + 3) / 6
 FASTNN_UNARY_FUNCTOR(hard_sigmoid, kX,
                      (x <= splat(T(-3)) ? zero : x >= splat(T(3)) ? one : (x + splat(T(3))) / splat(T(6))),
-                     (x > splat(T(-3))) & (x < splat(T(3))) ? dy / splat(T(6)) : zero)
-FASTNN_UNARY_FUNCTOR(clip, kX, (x < a ? a : x > b ? b : x), ((x >= a) & (x <= b) ? dy : zero))
+                     ((x > splat(T(-3))) & (x < splat(T(3)))) ? dy / splat(T(6)) : zero)
+FASTNN_UNARY_FUNCTOR(clip, kX, (x < a ? a : x > b ? b : x), (((x >= a) & (x <= b)) ? dy : zero))
 #undef FASTNN_UNARY_FUNCTOR
 
 template <class T, template <class> class F>

@@ -1,7 +1,13 @@
 // Elementary functions on whole vectors, branch-free. libm would be one call per element, with results that differ
-// between systems. Denormal results of exp may be zero; everything else follows IEEE 754 (NaN, infinities, signed zero).
-// The polynomials are minimax (Remez exchange in 40 digits), each of the lowest degree whose error is below about a
-// quarter of an ulp, so that rounding and not the polynomial decides the error.
+// between systems. Denormal results may be zero, and under flush-to-zero expm1 and log1p are zero below
+// 2^-125; everything else follows IEEE 754 (NaN, infinities, signed zero). The polynomials are minimax (Remez exchange in 40 digits), each of the lowest degree whose error is below
+// about a third of an ulp, so that rounding and not the polynomial decides the error.
+//
+// Greatest error found, in ulp, over SSE2, AVX2 and AVX-512 (float: every |x| in [2^-10, 2^7) and every 61st other;
+// double: 2e6 samples against 113 bits, many near zero and near the borders of the reductions):
+//           exp  expm1  log   log1p  tanh  sigmoid  erf   softplus
+//   float   1.05  1.73  0.85  1.40   1.34   1.98    1.29   1.87
+//   double  1.03  1.88  0.84  1.33   1.32   1.87    1.55   1.68
 #pragma once
 #include <stdint.h>
 
@@ -99,8 +105,8 @@ FASTNN_INLINE Vec<T> expm1(Vec<T> x) {
   return copysign<T>(x > Format<T>::exp_max ? splat(kInfinity<T>) : y + y, x);
 }
 
-// log(1 + f) + low for small f. With s = f / (2 + f) it is f - f^2/2 + s (f^2/2 + R(s^2)), in which f, exact, dominates;
-// R(z) / z is the polynomial c.
+// log(1 + f) + low for small f. With s = f / (2 + f) it is f - f^2/2 + s (f^2/2 + R(s^2)), in which f, exact,
+// dominates; R(z) / z is the polynomial c.
 template <class T, class... C>
 FASTNN_INLINE Vec<T> log_series(Vec<T> f, Vec<T> low, C... c) {
   const Vec<T> s = f / (T(2) + f), z = s * s, h = T(0.5) * f * f;
@@ -190,7 +196,7 @@ FASTNN_INLINE Vec<T> sigmoid(Vec<T> x) {
   return fma(y, (d - T(1)) - e, y);
 }
 
-// Below 0.875 x + x P(x^2), P of degree 5 (float) or 11 (double), and else 1 - e^Q(|x|) with Q, of degree 6 or 17, for
+// Below 0.875 x + x P(x^2), P of degree 5 (float) or 10 (double), and else 1 - e^Q(|x|) with Q, of degree 6 or 17, for
 // log(erfc): far smoother than erfc or erfcx, and it spares a division. Above 4 (6) erf is 1 to the last bit.
 template <class T>
 FASTNN_INLINE Vec<T> erf(Vec<T> x) {
@@ -202,13 +208,13 @@ FASTNN_INLINE Vec<T> erf(Vec<T> x) {
     q = polynomial<T>(t, -0.000144215560f, -1.12788936f, -0.636820701f, -0.104250147f, 0.0223809989f, -0.00308198684f,
                       0.000199900307f);
   } else {
-    p = polynomial<T>(z, 0.12837916709551257, -0.37612638903183739, 0.11283791670954304, -0.026866170644932609,
-                      0.0052239776229561113, -0.00085483268394441634, 0.00012055324326089205, -1.4925381489163769e-5,
-                      1.6456518566376842e-6, -1.6288380523368387e-7, 1.4118058059302180e-8, -8.6551143635529920e-10);
+    p = polynomial<T>(z, 0.12837916709551255, -0.37612638903182987, 0.11283791670915582, -0.026866170637142826,
+                      0.0052239775424383291, -0.00085483219772872808, 0.00012055141076772172, -1.4920941977688689e-5,
+                      1.6387374207289201e-6, -1.5619254976346487e-7, 1.0456780869536451e-8);
     q = polynomial<T>(t, -2.0605893822545753e-7, -1.1283769412970997, -0.63663090854735549, -0.10273840351400084,
                       0.019056504607501180, 0.00031850559548130580, -0.0018189519032893502, 0.00069158988692567717,
                       -8.4559668312821340e-5, -4.5678089227232689e-5, 3.2899519121971918e-5, -1.1797677211001410e-5,
-                      2.8881834156158440e-6, -5.1032774159633558e-7, 6.4675887146577413e-8, -5.6104354052953952e-9,
+                      2.8881836154158440e-6, -5.1032774159633558e-7, 6.4675887146577413e-8, -5.6104354052953952e-9,
                       2.9924168437343493e-10, -7.4108433940588699e-12);
   }
   return copysign<T>(a >= T(0.875) ? T(1) - exp_normal<T>(q) : fma(a, p, a), x);

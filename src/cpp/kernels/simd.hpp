@@ -181,11 +181,11 @@ FASTNN_INLINE Vec<T> copysign(Vec<T> magnitude, Vec<T> sign) {
 // NaN in either operand gives NaN; the x86 instructions drop one of the two.
 template <class T>
 FASTNN_INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
-  return (a > b) | (a != a) ? a : b;
+  return ((a > b) | (a != a)) ? a : b;
 }
 template <class T>
 FASTNN_INLINE Vec<T> min(Vec<T> a, Vec<T> b) {
-  return (a < b) | (a != a) ? a : b;
+  return ((a < b) | (a != a)) ? a : b;
 }
 
 // The lanes in a fixed tree, so that a sum over a vector has one order for every caller.

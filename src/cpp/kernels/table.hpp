@@ -3,6 +3,7 @@
 #pragma once
 #include "kernels/elementwise.hpp"
 #include "kernels/gemm.hpp"
+#include "kernels/pool.hpp"
 #include "kernels/reduce.hpp"
 
 namespace fastnn::kernels {
@@ -11,7 +12,8 @@ namespace fastnn::kernels {
 #define FASTNN_KERNEL_FAMILIES(X)      \
   X(gemm, GemmKernels)                 \
   X(elementwise, ElementwiseKernels)   \
-  X(reduce, ReduceKernels)
+  X(reduce, ReduceKernels)             \
+  X(pool, PoolKernels)
 
 template <class T>
 struct Kernels {

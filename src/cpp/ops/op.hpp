@@ -48,6 +48,8 @@ class Op {
 
   // y[0] is x[0] under another shape: no memory moves and forward is not called.
   virtual bool is_view() const { return false; }
+  // The input in whose memory an output continues (an accumulation), -1 for none.
+  virtual int in_place_of(size_t /*output*/) const { return -1; }
   // Inputs [0, writes) are variables that forward updates in place: an effect.
   virtual size_t writes(size_t /*inputs*/) const { return 0; }
 };

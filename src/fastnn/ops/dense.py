@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastnn import _core
 from fastnn._core import Tensor
 from fastnn._typing import ArrayLike
+from fastnn.ops._vjp import vjp
 
-__all__ = ["dense", "matmul"]
+__all__ = ["dense", "dense_backward", "matmul"]
 
 
 def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> Tensor:
@@ -22,6 +23,23 @@ def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> Ten
         array([[3.]], dtype=float32)
     """
     return _core.dense(x, kernel, bias)
+
+
+def dense_backward(
+    dy: ArrayLike, x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The gradients (dx, dkernel, dbias) of dense for the upstream gradient dy; dbias is `None` without a bias.
+
+    Example:
+        >>> import fastnn, numpy as np
+        >>> x, kernel = np.array([[1.0, 2.0]], "f4"), np.array([[3.0], [4.0]], "f4")
+        >>> dx, dkernel, dbias = fastnn.ops.dense_backward(np.ones((1, 1), "f4"), x, kernel, np.zeros(1, "f4"))
+        >>> dx.numpy(), dkernel.numpy().ravel(), dbias.numpy()
+        (array([[3., 4.]], dtype=float32), array([1., 2.], dtype=float32), array([1.], dtype=float32))
+    """
+    _, pullback = vjp(dense, *((x, kernel) if bias is None else (x, kernel, bias)))
+    dx, dkernel, *dbias = pullback(dy)
+    return dx, dkernel, dbias[0] if dbias else None
 
 
 def matmul(

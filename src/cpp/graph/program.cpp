@@ -1,0 +1,234 @@
+#include "graph/program.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <sstream>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "core/parallel.hpp"
+#include "ops/shape.hpp"
+
+namespace fastnn {
+
+namespace {
+constexpr size_t kAlignment = 64;
+size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+size_t bytes_of(const Spec& spec) { return static_cast<size_t>(numel(spec.shape)) * item_size(spec.dtype); }
+}  // namespace
+
+Program::Program(const Graph& graph, Tensors feeds, Tensors fetches) {
+  // What is needed: the fetches, every effect, and what they read.
+  const auto& nodes = graph.nodes();
+  std::unordered_set<uint64_t> needed;
+  for (const Tensor& t : fetches) needed.insert(t.id());
+  std::vector<char> keep(nodes.size(), 0);
+  for (size_t n = nodes.size(); n-- > 0;) {
+    keep[n] = nodes[n].op->writes(nodes[n].x.size()) > 0;
+    for (const Tensor& t : nodes[n].y) keep[n] |= needed.contains(t.id());
+    if (keep[n])
+      for (const Tensor& t : nodes[n].x) needed.insert(t.id());
+  }
+
+  std::unordered_map<uint64_t, int> index;
+  auto add = [&](const Tensor& t, Place place) {
+    const int v = static_cast<int>(values_.size());
+    index[t.id()] = v;
+    Value value;
+    value.spec = t.spec();
+    value.place = place;
+    value.root = v;
+    values_.push_back(value);
+    return v;
+  };
+  for (const Tensor& t : feeds) {
+    if (!t.shape().known())
+      throw ValueError(cat("program: expected feeds of known shape, got ", t.shape()));
+    values_[add(t, Place::feed)].feed = static_cast<int>(feed_specs_.size());
+    feed_specs_.push_back(t.spec());
+  }
+  auto find = [&](const Tensor& t) {
+    if (const auto it = index.find(t.id()); it != index.end()) return it->second;
+    if (!t.has_data())
+      throw ValueError(cat("program: a placeholder of shape ", t.shape(), " is needed and not among the feeds"));
+    const int v = add(t, Place::bound);
+    values_[v].bound = t;
+    return v;
+  };
+  for (size_t n = 0; n < nodes.size(); ++n) {
+    if (!keep[n]) continue;
+    Step step{nodes[n].op, {}, {}};
+    for (const Tensor& t : nodes[n].x) step.x.push_back(find(t));
+    for (const Tensor& t : nodes[n].y) step.y.push_back(add(t, Place::arena));
+    steps_.push_back(std::move(step));
+  }
+  for (const Tensor& t : fetches) fetches_.push_back(find(t));
+  plan();
+}
+
+void Program::plan() {
+  // Where each value is read last; a fetch is read by the copy that follows the last step.
+  const int end = static_cast<int>(steps_.size());
+  std::vector<int> last_read(values_.size(), -1);
+  for (int s = 0; s < end; ++s)
+    for (int v : steps_[s].x) last_read[v] = s;
+  for (int v : fetches_) last_read[v] = end;
+
+  // Memory is shared by views, and by accumulations whose start nobody reads afterwards; other accumulations get a
+  // copy to start from.
+  std::vector<Step> steps;
+  std::vector<int> root_last(values_.size(), -1);  // over all values that share a root, in the old numbering of steps
+  for (size_t v = 0; v < values_.size(); ++v) root_last[v] = last_read[v];
+  for (int s = 0; s < end; ++s) {
+    Step& step = steps_[s];
+    for (size_t i = 0; i < step.y.size(); ++i) {
+      const int from = step.op->is_view() ? 0 : step.op->in_place_of(i);
+      if (from < 0) continue;
+      int& x = step.x[from];
+      if (!step.op->is_view() && (values_[values_[x].root].place != Place::arena || root_last[values_[x].root] > s)) {
+        Value copy;
+        copy.spec = values_[x].spec;
+        copy.root = static_cast<int>(values_.size());
+        values_.push_back(copy);
+        root_last.push_back(s);
+        last_read.push_back(s);
+        steps.push_back({copy_of(), {x}, {copy.root}});
+        x = copy.root;
+      }
+      Value& target = values_[step.y[i]];
+      target.root = values_[x].root;
+      root_last[target.root] = std::max(root_last[target.root], last_read[step.y[i]]);
+    }
+    steps.push_back(step);
+  }
+  steps_ = std::move(steps);
+
+  // Liveness of roots in the final numbering.
+  const int final_end = static_cast<int>(steps_.size());
+  for (int s = 0; s < final_end; ++s) {
+    for (const auto* list : {&steps_[s].x, &steps_[s].y})
+      for (int v : *list) {
+        Value& root = values_[values_[v].root];
+        if (root.first < 0) root.first = s;
+        root.last = s;
+      }
+  }
+  for (int v : fetches_) values_[values_[v].root].last = final_end;
+
+  // Largest first, each at the lowest offset that is free for as long as it lives.
+  std::vector<int> order;
+  for (size_t v = 0; v < values_.size(); ++v) {
+    const Value& value = values_[v];
+    if (value.root == static_cast<int>(v) && value.place == Place::arena && value.first >= 0) order.push_back(static_cast<int>(v));
+  }
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int a, int b) { return bytes_of(values_[a].spec) > bytes_of(values_[b].spec); });
+  std::vector<int> placed;
+  for (int v : order) {
+    Value& value = values_[v];
+    const size_t bytes = aligned(bytes_of(value.spec));
+    value_bytes_ += bytes;
+    size_t offset = 0;
+    for (int other : placed) {  // kept sorted by offset
+      const Value& o = values_[other];
+      if (o.last < value.first || value.last < o.first) continue;
+      if (offset + bytes <= o.offset) break;
+      offset = std::max(offset, o.offset + aligned(bytes_of(o.spec)));
+    }
+    value.offset = offset;
+    arena_bytes_ = std::max(arena_bytes_, offset + bytes);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), v,
+                                   [&](int a, int b) { return values_[a].offset < values_[b].offset; }),
+                  v);
+  }
+}
+
+std::unique_ptr<Program::Workspace> Program::make_workspace() const {
+  auto workspace = std::make_unique<Workspace>();
+  workspace->arena = Storage::allocate(arena_bytes_);
+  std::vector<Tensor> tensors(values_.size());
+  for (size_t v = 0; v < values_.size(); ++v) {
+    const Value& value = values_[v];
+    const Value& root = values_[value.root];
+    if (root.place == Place::arena)
+      tensors[v] = Tensor::over(workspace->arena, root.offset, value.spec.shape, value.spec.dtype);
+    else if (root.place == Place::bound)
+      tensors[v] = value.root == static_cast<int>(v) ? value.bound : root.bound.view(value.spec.shape);
+  }
+  for (const Step& step : steps_) {
+    if (step.op->is_view()) continue;
+    Workspace::Call call{step.op.get(), {}, {}, step.op->writes(step.x.size())};
+    for (size_t i = 0; i < step.x.size(); ++i) {
+      const Value& root = values_[values_[step.x[i]].root];
+      if (root.place == Place::feed) workspace->patches.push_back({workspace->calls.size(), i, step.x[i]});
+      call.x.push_back(tensors[step.x[i]]);
+    }
+    for (int v : step.y) call.y.push_back(tensors[v]);
+    workspace->calls.push_back(std::move(call));
+  }
+  return workspace;
+}
+
+std::vector<Tensor> Program::run(Tensors feeds) {
+  if (feeds.size() != feed_specs_.size())
+    throw ValueError(cat("program: expected ", feed_specs_.size(), " feeds, got ", feeds.size()));
+  for (size_t i = 0; i < feeds.size(); ++i)
+    if (feeds[i].spec() != feed_specs_[i])
+      throw ValueError(cat("program: expected feed ", i, " of shape ", feed_specs_[i].shape, " and dtype ",
+                           feed_specs_[i].dtype, ", got ", feeds[i].shape(), " and ", feeds[i].dtype()));
+
+  std::unique_ptr<Workspace> workspace;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!idle_.empty()) {
+      workspace = std::move(idle_.back());
+      idle_.pop_back();
+    }
+  }
+  if (!workspace) workspace = make_workspace();
+  // A value of a feed, or a view of one.
+  auto fed = [&](int v) {
+    const Tensor& t = feeds[static_cast<size_t>(values_[values_[v].root].feed)];
+    return values_[v].root == v ? t : t.view(values_[v].spec.shape);
+  };
+  for (const auto& patch : workspace->patches) workspace->calls[patch.call].x[patch.input] = fed(patch.feed);
+
+  {
+    FlushToZero flush;
+    for (const auto& call : workspace->calls) {
+      call.op->forward(call.x, call.y);
+      for (size_t i = 0; i < call.writes; ++i) call.x[i].storage()->bump();
+    }
+  }
+
+  std::vector<Tensor> results;
+  for (int v : fetches_) {
+    const Value& value = values_[v];
+    const Value& root = values_[value.root];
+    const Tensor result = Tensor::empty(value.spec.shape, value.spec.dtype);
+    const void* source = root.place == Place::feed    ? fed(v).raw()
+                         : root.place == Place::bound ? root.bound.raw()
+                                                      : workspace->arena->data() + root.offset;
+    std::memcpy(result.raw(), source, result.bytes());
+    results.push_back(result);
+  }
+  for (const auto& patch : workspace->patches) workspace->calls[patch.call].x[patch.input] = Tensor();
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(workspace));
+  return results;
+}
+
+std::string Program::dump() const {
+  std::ostringstream out;
+  out << steps_.size() << " steps, arena " << arena_bytes_ << " bytes of " << value_bytes_ << "\n";
+  for (size_t s = 0; s < steps_.size(); ++s) {
+    out << s << ": ";
+    for (int v : steps_[s].y) out << '%' << v << values_[v].spec.shape << ' ';
+    out << "= " << steps_[s].op->name() << '(';
+    for (size_t i = 0; i < steps_[s].x.size(); ++i) out << (i ? ", %" : "%") << steps_[s].x[i];
+    out << ")\n";
+  }
+  return out.str();
+}
+
+}  // namespace fastnn

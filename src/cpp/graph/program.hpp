@@ -1,0 +1,72 @@
+// A Program: a recorded graph compiled for its shapes. Nodes that nothing needs are gone, every value has its place in
+// one arena (by liveness), and a run is a flat list of kernel calls: no Python, no shape rule and no allocation of
+// tensors. Compiled once, it never changes; each run has a workspace of its own.
+#pragma once
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "graph/graph.hpp"
+
+namespace fastnn {
+
+class Program {
+ public:
+  // feeds: placeholders of the graph that a run will be given data for; fetches: the values it gives back. Every shape
+  // must be known. ValueError when a fetch depends on a placeholder that is not fed.
+  Program(const Graph& graph, Tensors feeds, Tensors fetches);
+
+  // Values of the fetches, in memory of their own. ValueError when a feed's shape or dtype is not the compiled one.
+  // Effects happen in the order of recording; an exception before the first one leaves every variable as it was.
+  std::vector<Tensor> run(Tensors feeds);
+
+  size_t steps() const { return steps_.size(); }
+  size_t arena_bytes() const { return arena_bytes_; }
+  size_t value_bytes() const { return value_bytes_; }  // if every value had memory of its own
+  std::string dump() const;
+
+ private:
+  enum class Place { feed, arena, bound };  // bound: a variable or a constant, at its own address
+  struct Value {
+    Spec spec;
+    Place place = Place::arena;
+    Tensor bound;
+    int feed = -1;
+    int root = -1;      // the value whose memory this one is (a view, or an accumulation in place); itself if none
+    int first = -1, last = -1;  // steps between which a root's memory is in use
+    size_t offset = 0;
+  };
+  struct Step {
+    OpPtr op;
+    std::vector<int> x, y;  // values
+  };
+  struct Workspace {
+    std::shared_ptr<Storage> arena;
+    struct Call {
+      const Op* op;
+      std::vector<Tensor> x, y;
+      size_t writes;
+    };
+    std::vector<Call> calls;
+    struct Patch {
+      size_t call;
+      size_t input;
+      int feed;
+    };
+    std::vector<Patch> patches;  // inputs that a run's feeds replace
+  };
+
+  void plan();
+  std::unique_ptr<Workspace> make_workspace() const;
+
+  std::vector<Value> values_;
+  std::vector<Step> steps_;
+  std::vector<Spec> feed_specs_;
+  std::vector<int> fetches_;
+  size_t arena_bytes_ = 0, value_bytes_ = 0;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Workspace>> idle_;
+};
+
+}  // namespace fastnn

@@ -1,0 +1,123 @@
+#include "ops/pool.hpp"
+
+#include "core/parallel.hpp"
+#include "kernels/table.hpp"
+#include "ops/window.hpp"
+
+namespace fastnn {
+
+namespace {
+
+// y = the maximum or the average of the window's pixels inside the image, per channel.
+// dx = the sum over the windows that cover a pixel of dy (where it was the maximum) or dy / pixels.
+class Pool2d final : public Op {
+ public:
+  enum class Extent { window, image, image_keepdims };
+  Pool2d(Pool kind, Extent extent, const PoolParams& params) : kind_(kind), extent_(extent), p_(params) {}
+
+  std::string_view name() const override {
+    if (extent_ == Extent::window) return kind_ == Pool::max ? "max_pool2d" : "average_pool2d";
+    return kind_ == Pool::max ? "global_max_pool2d" : "global_average_pool2d";
+  }
+  std::vector<Spec> infer(Specs x) const override {
+    const Shape& in = x[0].shape;
+    const std::string op(name());
+    if (in.rank() != 4) throw ValueError(cat(op, ": expected x of shape (batch, height, width, channels), got ", in));
+    if (!is_floating(x[0].dtype)) throw TypeError(cat(op, ": expected float32 or float64, got ", x[0].dtype));
+    Shape out{in[0], in[3]};
+    DType index = DType::int32;
+    if (extent_ == Extent::window) {
+      check_window(op.c_str(), "pool", "height", in[1], p_.size_h, p_.stride_h, 1, p_.same);
+      check_window(op.c_str(), "pool", "width", in[2], p_.size_w, p_.stride_w, 1, p_.same);
+      int64_t positions = 0;
+      if (__builtin_mul_overflow(p_.size_h, p_.size_w, &positions) || positions > INT32_MAX)
+        throw ValueError(cat(op, ": expected pool_size of less than 2**31 pixels, got ", Shape{p_.size_h, p_.size_w}));
+      if (positions <= 256) index = DType::uint8;
+      out = {in[0], rows(in).out, columns(in).out, in[3]};
+    } else {
+      if (in[1] == 0 || in[2] == 0)
+        throw ValueError(cat(op, ": expected images of at least one pixel, got x of shape ", in));
+      if (extent_ == Extent::image_keepdims) out = {in[0], 1, 1, in[3]};
+    }
+    if (kind_ == Pool::max) return {{out, x[0].dtype}, {out, index}};
+    return {{out, x[0].dtype}};
+  }
+  void forward(Tensors x, Tensors y) const override {
+    with_float(x[0].dtype(), "pool2d", [&](auto zero) {
+      using T = decltype(zero);
+      const auto& k = kernels_for<T>().pool;
+      const kernels::PoolSizes s = sizes(x[0].shape());
+      const int64_t in = s.h * s.w * s.channels, out_row = s.out_w * s.channels;
+      auto each_row = [&](auto&& row) {
+        parallel_for(x[0].shape()[0] * s.out_h, grain_for(out_row * s.size_h * s.size_w / 8), [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) row(i * out_row, x[0].data<T>() + i / s.out_h * in, i % s.out_h);
+        });
+      };
+      if (kind_ == Pool::average)
+        each_row([&](int64_t at, const T* image, int64_t i) { k.average_forward(y[0].data<T>() + at, image, i, s); });
+      else if (y[1].dtype() == DType::uint8)
+        each_row([&](int64_t at, const T* image, int64_t i) {
+          k.max8.forward(y[0].data<T>() + at, y[1].data<uint8_t>() + at, image, i, s);
+        });
+      else
+        each_row([&](int64_t at, const T* image, int64_t i) {
+          k.max32.forward(y[0].data<T>() + at, y[1].data<int32_t>() + at, image, i, s);
+        });
+    });
+  }
+  bool reads_output(size_t i) const override { return i == 1; }
+  void backward(const BackwardArgs& b) const override {
+    if (!b.dx[0]) return;
+    with_float(b.x_spec[0].dtype, "pool2d", [&](auto zero) {
+      using T = decltype(zero);
+      const auto& k = kernels_for<T>().pool;
+      const Shape& shape = b.x_spec[0].shape;
+      const kernels::PoolSizes s = sizes(shape);
+      const int64_t in_row = s.w * s.channels, out = s.out_h * s.out_w * s.channels;
+      T* const dx = b.dx[0].to.template data<T>();
+      const bool accumulate = b.dx[0].accumulate;
+      auto each_row = [&](auto&& row) {
+        parallel_for(shape[0] * s.h, grain_for(in_row), [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            const int64_t at = i / s.h * out;
+            row(dx + i * in_row, b.dy[0].data<T>() + at, at, i % s.h);
+          }
+        });
+      };
+      if (kind_ == Pool::average)
+        each_row([&](T* to, const T* dy, int64_t, int64_t h) { k.average_backward(to, dy, h, s, accumulate); });
+      else if (b.y[1].dtype() == DType::uint8)
+        each_row([&](T* to, const T* dy, int64_t at, int64_t h) {
+          k.max8.backward(to, dy, b.y[1].data<uint8_t>() + at, h, s, accumulate);
+        });
+      else
+        each_row([&](T* to, const T* dy, int64_t at, int64_t h) {
+          k.max32.backward(to, dy, b.y[1].data<int32_t>() + at, h, s, accumulate);
+        });
+    });
+  }
+
+ private:
+  Window rows(const Shape& in) const { return window(in[1], p_.size_h, p_.stride_h, 1, p_.same); }
+  Window columns(const Shape& in) const { return window(in[2], p_.size_w, p_.stride_w, 1, p_.same); }
+  kernels::PoolSizes sizes(const Shape& in) const {
+    if (extent_ != Extent::window) return {in[1], in[2], in[3], 1, 1, in[1], in[2], 1, 1, 0, 0};
+    const Window h = rows(in), w = columns(in);
+    return {h.in, w.in, in[3], h.out, w.out, h.size, w.size, h.stride, w.stride, h.before, w.before};
+  }
+
+  Pool kind_;
+  Extent extent_;
+  PoolParams p_;
+};
+
+}  // namespace
+
+OpPtr pool2d(Pool kind, const PoolParams& params) {
+  return std::make_shared<Pool2d>(kind, Pool2d::Extent::window, params);
+}
+OpPtr global_pool2d(Pool kind, bool keepdims) {
+  return std::make_shared<Pool2d>(kind, keepdims ? Pool2d::Extent::image_keepdims : Pool2d::Extent::image, PoolParams{});
+}
+
+}  // namespace fastnn

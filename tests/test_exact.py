@@ -1,0 +1,385 @@
+"""Sums of small integers are exact in every order, so these results are equal, not close; and what else is exact:
+a row alone and in its batch, and which outputs a NaN may touch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import reference
+from fastnn import ops
+
+DTYPES = ("float32", "float64")
+
+
+def small(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.integers(-4, 5, shape)
+
+
+def direct_gradients(dy, x, kernel, *, strides=1, padding="valid", dilation_rate=1, groups=1):
+    """(dx, dkernel) in int64, tap by tap."""
+    pair = reference._pair
+    (sh, sw), (dh, dw) = pair(strides), pair(dilation_rate)
+    _, H, W, _ = x.shape
+    kh, kw, C, F = kernel.shape
+    OH, top = reference._window(H, kh, sh, dh, padding)
+    OW, left = reference._window(W, kw, sw, dw, padding)
+    dx, dkernel = np.zeros_like(x), np.zeros_like(kernel)
+    for g in range(groups):
+        c, f = slice(g * C, (g + 1) * C), slice(g * F // groups, (g + 1) * F // groups)
+        for i, j, r, q in np.ndindex(OH, OW, kh, kw):
+            h, w = i * sh + r * dh - top, j * sw + q * dw - left
+            if 0 <= h < H and 0 <= w < W:
+                dx[:, h, w, c] += dy[:, i, j, f] @ kernel[r, q, :, f].T
+                dkernel[r, q, :, f] += x[:, h, w, c].T @ dy[:, i, j, f]
+    return dx, dkernel
+
+
+CONVOLUTIONS = [
+    (n, (h, w), (k, k2), c, f, options)
+    for n, (h, w), (k, k2), c, f in (
+        (1, (7, 6), (3, 3), 1, 8),
+        (3, (8, 8), (3, 3), 16, 17),
+        (13, (6, 5), (3, 3), 3, 16),
+        (2, (9, 12), (5, 5), 3, 33),
+        (2, (10, 9), (7, 3), 7, 15),
+        (2, (6, 6), (1, 1), 33, 31),
+        (1, (12, 13), (2, 4), 6, 6),
+        (20, (16, 17), (3, 3), 2, 3),  # more pixels than one chunk of dW
+        (1, (3, 300), (3, 3), 2, 2),  # a row longer than one block of dW
+    )
+    for options in (
+        {},
+        {"padding": "same"},
+        {"strides": 2, "padding": "same"},
+        {"strides": (3, 2)},
+        {"strides": (1, 3), "padding": "same"},
+        {"dilation_rate": 2, "padding": "same"},
+        {"dilation_rate": (1, 2), "padding": "same"},
+    )
+    if options.get("padding") == "same" or (h >= k and w >= k2)
+] + [
+    (2, (7, 6), (3, 3), 6, 4, {"groups": 2, "padding": "same"}),
+    (2, (7, 6), (3, 3), 6, 12, {"groups": 6, "strides": 2}),
+    (2, (7, 6), (3, 2), 8, 8, {"groups": 4, "dilation_rate": (1, 2)}),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n, size, window, channels, filters, options", CONVOLUTIONS)
+def test_conv2d_of_integers_is_exact(n, size, window, channels, filters, options, dtype):
+    rng = np.random.default_rng(0)
+    groups = options.get("groups", 1)
+    x = small(rng, n, *size, channels)
+    kernel = small(rng, *window, channels // groups, filters)
+    bias = small(rng, filters)
+    expected = reference.conv2d(x, kernel, bias, **options)
+    dy = small(rng, *expected.shape)
+    y = ops.conv2d(x.astype(dtype), kernel.astype(dtype), bias.astype(dtype), **options)
+    np.testing.assert_array_equal(y, expected)
+
+    got = ops.conv2d_backward(dy.astype(dtype), x.astype(dtype), kernel.astype(dtype), bias.astype(dtype), **options)
+    dx, dkernel = direct_gradients(dy, x, kernel, **options)
+    for a, b in zip(got, (dx, dkernel, dy.sum((0, 1, 2))), strict=True):
+        assert a.dtype == dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("m, k, n", [(1, 1, 1), (5, 300, 7), (64, 33, 65), (13, 520, 31), (150, 17, 300)])
+def test_matrix_products_of_integers_are_exact(m, k, n, dtype):
+    rng = np.random.default_rng(1)
+    x, kernel, bias, dy = small(rng, m, k), small(rng, k, n), small(rng, n), small(rng, m, n)
+    as_float = [a.astype(dtype) for a in (x, kernel, bias, dy)]
+    np.testing.assert_array_equal(ops.matmul(as_float[0], as_float[1]), x @ kernel)
+    np.testing.assert_array_equal(ops.dense(*as_float[:3]), x @ kernel + bias)
+    got = ops.dense_backward(as_float[3], *as_float[:3])
+    for a, b in zip(got, (dy @ kernel.T, x.T @ dy, dy.sum(0)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert ops.dense_backward(as_float[3], *as_float[:2])[2] is None
+
+
+POOLS = [
+    (x, options)
+    for x in ((2, 6, 8, 1), (1, 7, 9, 17), (3, 5, 5, 32))
+    for options in (
+        {},
+        {"padding": "same"},
+        {"pool_size": 3, "strides": 2, "padding": "same"},
+        {"pool_size": (3, 2), "strides": 1},
+        {"pool_size": 1, "strides": 2},
+        {"pool_size": 20, "strides": 3, "padding": "same"},
+    )
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape, options", POOLS)
+def test_pools_of_integers_are_exact(shape, options, dtype):
+    rng = np.random.default_rng(2)
+    x = small(rng, *shape)  # full of ties: the first maximum gets the gradient
+    maximum = reference.max_pool2d(x, **options).astype(np.int64)
+    average = reference.average_pool2d(x, **options)
+    np.testing.assert_array_equal(ops.max_pool2d(x.astype(dtype), **options), maximum)
+    # One division of two exact integers is correctly rounded on both sides.
+    np.testing.assert_array_equal(ops.average_pool2d(x.astype(dtype), **options), average.astype(dtype))
+
+    dy = small(rng, *maximum.shape)
+    pair = reference._pair
+    size = options.get("pool_size", 2)
+    (kh, kw), (sh, sw) = pair(size), pair(options.get("strides", size))
+    _, top = reference._window(shape[1], kh, sh, 1, options.get("padding", "valid"))
+    _, left = reference._window(shape[2], kw, sw, 1, options.get("padding", "valid"))
+    dx = np.zeros_like(x)
+    for n, i, j, c in np.ndindex(maximum.shape):
+        h, w = i * sh - top, j * sw - left
+        h0, w0 = max(h, 0), max(w, 0)
+        window = x[n, h0 : h + kh, w0 : w + kw, c]
+        r, q = np.unravel_index(np.argmax(window), window.shape)
+        dx[n, h0 + r, w0 + q, c] += dy[n, i, j, c]
+    np.testing.assert_array_equal(ops.max_pool2d_backward(dy.astype(dtype), x.astype(dtype), **options), dx)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_average_pool_gradient_of_integers_is_exact(dtype):
+    rng = np.random.default_rng(3)
+    dy = 4 * small(rng, 2, 3, 4, 17)
+    dx = ops.average_pool2d_backward(dy.astype(dtype), np.zeros((2, 6, 8, 17), dtype))
+    np.testing.assert_array_equal(dx, np.repeat(np.repeat(dy // 4, 2, 1), 2, 2))
+
+
+ROW_OPS = {
+    "dense": lambda x, w: ops.dense(x, w),
+    "conv2d 1x1": lambda x, w: ops.conv2d(x, w[None, None]),
+    "conv2d 3x3": lambda x, w: ops.conv2d(x, np.tile(w, (3, 3, 1, 1)), padding="same"),
+    "conv2d 5x5 strides": lambda x, w: ops.conv2d(x, np.tile(w, (5, 5, 1, 1)), strides=2, padding="same"),
+    "conv2d dilated": lambda x, w: ops.conv2d(x, np.tile(w, (3, 3, 1, 1)), dilation_rate=2, padding="same"),
+    "max_pool2d": lambda x, w: ops.max_pool2d(x, 3, 2, "same"),
+    "average_pool2d": lambda x, w: ops.average_pool2d(x, 3, 2, "same"),
+    "global_average_pool2d": lambda x, w: ops.global_average_pool2d(x),
+}
+
+
+@pytest.mark.parametrize("size", [5, 8, 20])
+@pytest.mark.parametrize("op", ROW_OPS)
+def test_a_row_has_the_same_bits_alone_and_in_a_batch(op, size):
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((29, size, size, 19)).astype("f4")
+    w = rng.standard_normal((19, 21)).astype("f4")
+    f = ROW_OPS[op]
+    batch, pullback = ops.vjp(lambda t: f(t, w), x)
+    dy = rng.standard_normal(batch.shape).astype("f4")
+    dx = np.asarray(pullback(dy)[0])
+    for i in (0, 7, 28):
+        one, pullback = ops.vjp(lambda t: f(t, w), x[i : i + 1])
+        np.testing.assert_array_equal(np.asarray(one)[0], np.asarray(batch)[i])
+        np.testing.assert_array_equal(np.asarray(pullback(dy[i : i + 1])[0])[0], dx[i])
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("op", ["conv2d", "max_pool2d", "average_pool2d"])
+def test_a_nan_touches_only_what_reads_it(op, padding):
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((2, 7, 8, 5)).astype("f4")
+    if op == "conv2d":
+        kernel = rng.standard_normal((3, 3, 5, 6)).astype("f4")
+
+        def f(t):
+            return np.asarray(ops.conv2d(t, kernel, padding=padding))
+    else:
+
+        def f(t):
+            return np.asarray(getattr(ops, op)(t, 3, 1, padding))
+
+    clean = f(x)
+    for h, w in ((0, 0), (3, 4), (6, 7)):
+        bad = x.copy()
+        bad[1, h, w, 2] = np.nan
+        y = f(bad)
+        first = 1 if padding == "same" else 0
+        reads = np.zeros(y.shape, bool)
+        for i, j in np.ndindex(y.shape[1:3]):
+            if 0 <= h - i + first < 3 and 0 <= w - j + first < 3:
+                reads[1, i, j] = True if op == "conv2d" else np.arange(5) == 2
+        assert reads.any()
+        assert np.isnan(y[reads]).all()
+        np.testing.assert_array_equal(y[~reads], clean[~reads])
+
+
+def test_padding_never_multiplies_a_weight():
+    """An infinite weight over the border would make NaN of a zero there."""
+    kernel = np.ones((3, 3, 1, 1), "f4")
+    kernel[0] = np.inf
+    y = np.asarray(ops.conv2d(np.ones((1, 3, 3, 1), "f4"), kernel, padding="same"))[0, :, :, 0]
+    np.testing.assert_array_equal(y, [[4, 6, 4], [np.inf] * 3, [np.inf] * 3])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradient_of_a_maximum_over_nans_goes_to_the_first(dtype):
+    x = np.array([[1, np.nan], [np.nan, 5]], dtype).reshape(1, 2, 2, 1)
+    assert np.isnan(ops.max_pool2d(x).numpy()).all()
+    dx = ops.max_pool2d_backward(np.ones((1, 1, 1, 1), dtype), x)
+    np.testing.assert_array_equal(np.asarray(dx).reshape(2, 2), [[0, 1], [0, 0]])
+
+
+IMAGES = np.zeros((8, 16, 32, 32), "f4")
+KERNEL = np.zeros((3, 3, 16, 4), "f4")
+X = np.zeros((2, 5, 6, 16), "f4")
+BAD = [
+    (
+        lambda: ops.conv2d(IMAGES, KERNEL),
+        ValueError,
+        "conv2d: expected x of shape (batch, height, width, 16), got (8, 16, 32, 32); "
+        "channels go last: x.transpose(0, 2, 3, 1)",
+    ),
+    (lambda: ops.conv2d(X[0], KERNEL), ValueError, "conv2d: expected x of shape (batch, height, width, 16), got (5, 6, 16)"),
+    (lambda: ops.conv2d(X, KERNEL[0]), ValueError, "conv2d: expected kernel of shape (height, width, in, out), got (3, 16, 4)"),
+    (
+        lambda: ops.conv2d(X, KERNEL[:, :, :0]),
+        ValueError,
+        "conv2d: expected kernel of at least one channel and one filter, got (3, 3, 0, 4)",
+    ),
+    (
+        lambda: ops.conv2d(X, KERNEL[:0]),
+        ValueError,
+        "conv2d: expected a kernel of at least 1 pixel, got 0 along the height",
+    ),
+    (
+        lambda: ops.conv2d(X, KERNEL, np.zeros(3, "f4")),
+        ValueError,
+        "conv2d: expected bias of shape (4,) and dtype float32, got (3,) and float32",
+    ),
+    (
+        lambda: ops.conv2d(X, KERNEL.astype("f8")),
+        TypeError,
+        "conv2d: expected x and kernel of one dtype, got float32 and float64",
+    ),
+    (
+        lambda: ops.conv2d(X.astype("i4"), KERNEL.astype("i4")),
+        TypeError,
+        "conv2d: expected float32 or float64, got int32",
+    ),
+    (lambda: ops.conv2d(X, KERNEL, strides=0), ValueError, "conv2d: expected strides >= 1, got 0 along the height"),
+    (lambda: ops.conv2d(X, KERNEL, strides=(1, -2)), ValueError, "conv2d: expected strides >= 1, got -2 along the width"),
+    (
+        lambda: ops.conv2d(X, KERNEL, strides=(1, 2, 3)),
+        ValueError,
+        "conv2d: expected strides to be an int or two, got (1, 2, 3)",
+    ),
+    (
+        lambda: ops.conv2d(X, KERNEL, dilation_rate=0),
+        ValueError,
+        "conv2d: expected dilation_rate >= 1, got 0 along the height",
+    ),
+    (
+        lambda: ops.conv2d(X, KERNEL, strides=2, dilation_rate=2),
+        ValueError,
+        "conv2d: expected strides or dilation_rate to be 1, got strides (2, 2) and dilation_rate (2, 2)",
+    ),
+    (
+        lambda: ops.conv2d(X, KERNEL, dilation_rate=2**62),
+        ValueError,
+        "conv2d: a kernel of 3 pixels with dilation_rate 4611686018427387904 along the height is too large",
+    ),
+    (
+        lambda: ops.conv2d(X, KERNEL, padding="full"),
+        ValueError,
+        "conv2d: expected padding 'valid' or 'same', got 'full'",
+    ),
+    (
+        lambda: ops.conv2d(X[:, :2], KERNEL),
+        ValueError,
+        "conv2d: expected x of height >= 3, the kernel's, with padding 'valid', got 2",
+    ),
+    (
+        lambda: ops.conv2d(X, KERNEL, dilation_rate=(1, 3)),
+        ValueError,
+        "conv2d: expected x of width >= 7, the kernel's, with padding 'valid', got 6",
+    ),
+    (
+        lambda: ops.conv2d(X, KERNEL[:, :, :4], groups=3),
+        ValueError,
+        "conv2d: expected groups >= 1 that divide the 4 filters, got 3",
+    ),
+    (
+        lambda: ops.conv2d(X, KERNEL, groups=0),
+        ValueError,
+        "conv2d: expected groups >= 1 that divide the 4 filters, got 0",
+    ),
+    (
+        lambda: ops.max_pool2d(X[0]),
+        ValueError,
+        "max_pool2d: expected x of shape (batch, height, width, channels), got (5, 6, 16)",
+    ),
+    (
+        lambda: ops.max_pool2d(X.astype("i4")),
+        TypeError,
+        "max_pool2d: expected float32 or float64, got int32",
+    ),
+    (
+        lambda: ops.average_pool2d(X, 6),
+        ValueError,
+        "average_pool2d: expected x of height >= 6, the pool's, with padding 'valid', got 5",
+    ),
+    (
+        lambda: ops.max_pool2d(X, 0),
+        ValueError,
+        "max_pool2d: expected strides >= 1, got 0 along the height",
+    ),
+    (
+        lambda: ops.max_pool2d(X, (0, 2), 1),
+        ValueError,
+        "max_pool2d: expected a pool of at least 1 pixel, got 0 along the height",
+    ),
+    (
+        lambda: ops.max_pool2d(X, 2**16, 1, "same"),
+        ValueError,
+        "max_pool2d: expected pool_size of less than 2**31 pixels, got (65536, 65536)",
+    ),
+    (
+        lambda: ops.average_pool2d(X, 2, padding="causal"),
+        ValueError,
+        "average_pool2d: expected padding 'valid' or 'same', got 'causal'",
+    ),
+    (
+        lambda: ops.global_max_pool2d(X[:, :0]),
+        ValueError,
+        "global_max_pool2d: expected images of at least one pixel, got x of shape (2, 0, 6, 16)",
+    ),
+    (
+        lambda: ops.global_average_pool2d(X[0]),
+        ValueError,
+        "global_average_pool2d: expected x of shape (batch, height, width, channels), got (5, 6, 16)",
+    ),
+    (
+        lambda: ops.conv2d_backward(np.zeros((2, 3, 4, 5), "f4"), X, KERNEL),
+        ValueError,
+        "output_gradients: expected shape (2, 3, 4, 4) and dtype float32, got (2, 3, 4, 5) and float32",
+    ),
+]
+
+
+@pytest.mark.parametrize("call, error, message", BAD, ids=[m[:60] for *_, m in BAD])
+def test_bad_input_says_what_was_expected(call, error, message):
+    with pytest.raises(error) as caught:
+        call()
+    assert str(caught.value) == message
+
+
+def test_huge_strides_leave_one_window():
+    x, kernel = np.ones((1, 4, 4, 2), "f4"), np.ones((3, 3, 2, 1), "f4")
+    for stride in (4, 100, 2**62):
+        assert ops.conv2d(x, kernel, strides=stride).numpy().tolist() == [[[[18.0]]]]
+        assert ops.max_pool2d(x, 2, stride).shape == (1, 1, 1, 2)
+        dx, *_ = ops.conv2d_backward(np.ones((1, 1, 1, 1), "f4"), x, kernel, strides=stride)
+        assert np.asarray(dx).sum() == 18
+
+
+def test_vjp_offers_what_can_be_had():
+    y, pullback = ops.vjp(lambda a, i, b: (a * a, a), np.array([1.0, 2.0]), np.array([1, 2]), np.array([3.0]))
+    assert [np.asarray(t).tolist() for t in y] == [[1.0, 4.0], [1.0, 2.0]]
+    for _ in range(2):
+        da, di, db = pullback((np.array([1.0, 1.0]), np.array([10.0, 10.0])))
+        assert np.asarray(da).tolist() == [12.0, 14.0]
+        assert di is None
+        assert db is None

@@ -1,0 +1,139 @@
+"""Programs: the recorded step, compiled, against the same step run eagerly; to the last bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import GradientTape, Variable, _core, ops
+
+
+class Net:
+    """Two layers with a penalty, a value used twice and a plain descent step."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.w1 = Variable(rng.standard_normal((20, 64)).astype(np.float32))
+        self.b1 = Variable(np.zeros(64, np.float32))
+        self.w2 = Variable(rng.standard_normal((64, 3)).astype(np.float32))
+        self.variables = [self.w1, self.b1, self.w2]
+
+    def step(self, x, y):
+        with GradientTape() as tape:
+            h = ops.tanh(ops.dense(x, self.w1, self.b1))
+            z = ops.matmul(h, self.w2)
+            loss = ops.square(z - y)
+            penalty = 0.1 * ops.square(self.w1)
+            gradients = tape.gradient([loss, penalty, h], self.variables)
+        for v, g in zip(self.variables, gradients, strict=True):
+            v.assign_add(-0.001 * g)
+        return loss, ops.reshape(h, (-1,))
+
+    def weights(self) -> list[np.ndarray]:
+        return [np.array(v) for v in self.variables]
+
+
+def compiled(net: Net, rows: int) -> _core.Program:
+    graph = fastnn.Graph()
+    x, y = graph.placeholder((rows, 20)), graph.placeholder((rows, 3))
+    with graph:
+        fetches = net.step(x, y)
+    return _core.Program(graph, [x, y], list(fetches))
+
+
+def batch(rows: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(1)
+    return [rng.standard_normal((rows, n)).astype(np.float32) for n in (20, 3)]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 32])
+def test_a_program_gives_the_bits_of_the_eager_step(rows):
+    eager, replayed = Net(), Net()
+    program = compiled(replayed, rows)
+    for a, b in zip(eager.weights(), replayed.weights(), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg="tracing ran an effect")
+    for _ in range(3):
+        expected = [np.asarray(t) for t in eager.step(*batch(rows))]
+        actual = [np.asarray(t) for t in program.run(batch(rows))]
+        for e, a in zip(expected, actual, strict=True):
+            np.testing.assert_array_equal(a, e)
+    for a, b in zip(eager.weights(), replayed.weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_arena_is_smaller_than_the_values():
+    program = compiled(Net(), 32)
+    assert 0 < program.arena_bytes < 0.7 * program.value_bytes
+
+
+def test_results_are_memory_of_their_own():
+    program = compiled(Net(), 4)
+    first = np.asarray(program.run(batch(4))[0])
+    kept = first.copy()
+    program.run(batch(4))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_nodes_that_nothing_needs_are_dropped():
+    graph = fastnn.Graph()
+    x = graph.placeholder((4,))
+    y = ops.exp(x)
+    ops.log(ops.sqrt(x))
+    assert _core.Program(graph, [x], [y]).steps == 1
+
+
+def test_feeds_and_views_of_feeds_can_be_fetched():
+    graph = fastnn.Graph()
+    x = graph.placeholder((2, 3))
+    program = _core.Program(graph, [x], [x, ops.reshape(x, (6,))])
+    data = np.arange(6, dtype=np.float32).reshape(2, 3)
+    a, b = program.run([data])
+    np.testing.assert_array_equal(np.asarray(a), data)
+    np.testing.assert_array_equal(np.asarray(b), data.ravel())
+
+
+def test_variables_are_read_anew_at_every_run():
+    v = Variable([1.0, 2.0])
+    graph = fastnn.Graph()
+    x = graph.placeholder((2,))
+    with graph:
+        y = x * v
+    program = _core.Program(graph, [x], [y])
+    v.assign([3.0, 4.0])
+    np.testing.assert_array_equal(np.asarray(program.run([[1.0, 1.0]])[0]), [3, 4])
+    v.numpy(writable=True)[0] = 7
+    np.testing.assert_array_equal(np.asarray(program.run([[1.0, 1.0]])[0]), [7, 4])
+
+
+def test_a_read_before_a_write_stays_before_it():
+    v = Variable([1.0])
+    graph = fastnn.Graph()
+    x = graph.placeholder((1,))
+    with graph:
+        before = x + v
+        v.assign_add(x)
+        after = x + v
+    program = _core.Program(graph, [x], [before, after])
+    before, after = program.run([[10.0]])
+    assert (float(before), float(after)) == (11, 21)
+
+
+def test_feeds_of_another_shape_or_number_are_refused():
+    program = compiled(Net(), 4)
+    x, y = batch(4)
+    with pytest.raises(ValueError, match=r"feed 0 of shape \(4, 20\)"):
+        program.run([x[:3], y])
+    with pytest.raises(ValueError, match="expected 2 feeds"):
+        program.run([x])
+    with pytest.raises(ValueError, match="float64"):
+        program.run([x.astype(np.float64), y])
+
+
+def test_what_is_not_fed_is_named():
+    graph = fastnn.Graph()
+    x, z = graph.placeholder((2,)), graph.placeholder((2,))
+    with pytest.raises(ValueError, match="not among the feeds"):
+        _core.Program(graph, [x], [x + z])
+    with pytest.raises(ValueError, match="known shape"):
+        _core.Program(graph, [graph.placeholder((None,))], [x])
