@@ -4,7 +4,10 @@
 #include "kernels/elementwise.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/pool.hpp"
+#include "kernels/loss.hpp"
+#include "kernels/norm.hpp"
 #include "kernels/reduce.hpp"
+#include "kernels/softmax.hpp"
 
 namespace fastnn::kernels {
 
@@ -14,6 +17,9 @@ namespace fastnn::kernels {
   X(elementwise, ElementwiseKernels)   \
   X(reduce, ReduceKernels)             \
   X(pool, PoolKernels)
+  X(norm, NormKernels)                 \
+  X(softmax, SoftmaxKernels)           \
+  X(loss, LossKernels)
 
 template <class T>
 struct Kernels {
