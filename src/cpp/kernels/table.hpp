@@ -6,6 +6,8 @@
 #include "kernels/pool.hpp"
 #include "kernels/loss.hpp"
 #include "kernels/norm.hpp"
+#include "kernels/optimizer.hpp"
+#include "kernels/random.hpp"
 #include "kernels/reduce.hpp"
 #include "kernels/softmax.hpp"
 
@@ -20,6 +22,8 @@ namespace fastnn::kernels {
   X(norm, NormKernels)                 \
   X(softmax, SoftmaxKernels)           \
   X(loss, LossKernels)
+  X(random, RandomKernels)             \
+  X(optimizer, OptimizerKernels)
 
 template <class T>
 struct Kernels {
