@@ -3,10 +3,10 @@
 #pragma once
 #include "kernels/elementwise.hpp"
 #include "kernels/gemm.hpp"
-#include "kernels/pool.hpp"
 #include "kernels/loss.hpp"
 #include "kernels/norm.hpp"
 #include "kernels/optimizer.hpp"
+#include "kernels/pool.hpp"
 #include "kernels/random.hpp"
 #include "kernels/reduce.hpp"
 #include "kernels/softmax.hpp"
@@ -18,10 +18,10 @@ namespace fastnn::kernels {
   X(gemm, GemmKernels)                 \
   X(elementwise, ElementwiseKernels)   \
   X(reduce, ReduceKernels)             \
-  X(pool, PoolKernels)
+  X(pool, PoolKernels)                 \
   X(norm, NormKernels)                 \
   X(softmax, SoftmaxKernels)           \
-  X(loss, LossKernels)
+  X(loss, LossKernels)                 \
   X(random, RandomKernels)             \
   X(optimizer, OptimizerKernels)
 
