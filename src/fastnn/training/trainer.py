@@ -138,11 +138,10 @@ class Trainer:
                 y_pred = self(x)
                 loss = loss_of(y, y_pred, sample_weight, self.losses)
             gradients = tape.gradient(loss, variables)
-        pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
         with interrupts_wait():
             self._update_metrics(y, y_pred, sample_weight, loss, context)
-            if pairs:
-                self.optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+            if variables:
+                self.optimizer.apply(gradients, variables)
             context.commit()
             self.apply_constraints()
 
