@@ -8,6 +8,7 @@
 #include "kernels/optimizer.hpp"
 #include "kernels/pool.hpp"
 #include "kernels/random.hpp"
+#include "kernels/pool.hpp"
 #include "kernels/reduce.hpp"
 #include "kernels/softmax.hpp"
 
@@ -24,6 +25,7 @@ namespace fastnn::kernels {
   X(loss, LossKernels)                 \
   X(random, RandomKernels)             \
   X(optimizer, OptimizerKernels)
+  X(loss, LossKernels)
 
 template <class T>
 struct Kernels {
