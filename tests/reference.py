@@ -81,8 +81,49 @@ def copy(x):
 
 
 # ---- shape and indexing
+transpose, swapaxes, moveaxis, expand_dims, squeeze = np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze
+broadcast_to, concatenate, stack, split = np.broadcast_to, np.concatenate, np.stack, np.split
+flip, repeat, take, take_along_axis = np.flip, np.repeat, np.take, np.take_along_axis
+
+
+def tile(x, repeats):
+    return np.tile(x, repeats)
+
+
+def unstack(x, axis):
+    return list(np.moveaxis(x, axis, 0))
+
+
+def pad(x, pad_width, constant_values=0):
+    return np.pad(x, pad_width, constant_values=constant_values)
+
+
+def one_hot(x, num_classes, axis=-1):
+    return np.moveaxis((x[..., None] == np.arange(num_classes)).astype(float), -1, axis)
+
+
+def top_k(x, k):
+    order = np.argsort(-x, axis=-1, kind="stable")[..., :k]
+    return np.take_along_axis(x, order, -1), order
+
+
+def in_top_k(targets, predictions, k):
+    return np.array([t in np.argsort(-row)[:k] for t, row in zip(targets, predictions, strict=True)])
+
+
+# ---- comparison
+equal, not_equal, less, less_equal = np.equal, np.not_equal, np.less, np.less_equal
+greater, greater_equal, where = np.greater, np.greater_equal, np.where
+logical_and, logical_or, logical_xor, logical_not = np.logical_and, np.logical_or, np.logical_xor, np.logical_not
+isnan, isinf, isfinite, floor, ceil, round = np.isnan, np.isinf, np.isfinite, np.floor, np.ceil, np.round
 
 # ---- reduce
+sum, mean, max, min, prod, var, std = np.sum, np.mean, np.max, np.min, np.prod, np.var, np.std
+argmax, argmin, all, any = np.argmax, np.argmin, np.all, np.any
+
+
+def logsumexp(x, axis, keepdims):
+    return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
 
 # ---- conv
 
