@@ -360,4 +360,8 @@ CASES: list[Case] = [
     # ---- softmax
     # ---- loss
     # ---- random
+    *[
+        Case("dropout", (normal(*shape),), {"rate": rate, "seed": 7, "stream": 3, "step": 11}, c=1, linear=True)
+        for shape, rate in (((0,), 0.5), ((1,), 0.5), ((17,), 0.3), ((5, 67), 0.2), ((3, 7, 31), 0.0), ((2, 257), 0.9))
+    ],
 ]

@@ -195,3 +195,32 @@ def global_average_pool2d(x, keepdims=False):
 # ---- loss
 
 # ---- random
+
+
+def philox(counter, key):
+    """Philox 4x32-10 of Salmon et al. (2011), on Python's integers."""
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        p0, p1 = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(p1 >> 32) ^ c[1] ^ k[0], p1 & 0xFFFFFFFF, (p0 >> 32) ^ c[3] ^ k[1], p0 & 0xFFFFFFFF]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c
+
+
+def random_words(n, seed, stream, step):
+    """Word i belongs to element i; four elements share a block."""
+    words = []
+    for block in range((n + 3) // 4):
+        counter = (
+            block & 0xFFFFFFFF,
+            (block >> 32) | (stream << 8 & 0xFFFFFFFF),
+            step & 0xFFFFFFFF,
+            (step >> 32) | (stream & 0xFF000000),
+        )
+        words += philox(counter, (seed & 0xFFFFFFFF, seed >> 32))
+    return np.array(words[:n], np.uint32)
+
+
+def dropout(x, rate, seed, stream, step):
+    words = random_words(x.size, seed, stream, step).reshape(x.shape)
+    return np.where(words < round(rate * 2**32), 0, x / (1 - rate))

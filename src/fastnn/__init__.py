@@ -14,6 +14,7 @@ from fastnn import (
     random,
     regularizers,
 )
+from fastnn import initializers, ops, optimizers, random
 from fastnn._core import Graph, Tensor, Variable, num_threads, set_num_threads
 from fastnn.layers import Input
 from fastnn.models import Model, Sequential
@@ -35,6 +36,9 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "Tensor",
+    "Variable",
+    "initializers",
     "num_threads",
     "ops",
     "optimizers",

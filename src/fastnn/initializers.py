@@ -283,12 +283,16 @@ class Orthogonal(_Random):
 
     def __call__(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> np.ndarray:
         if len(shape) < 2:
-            raise ValueError(f"Orthogonal: expected a shape of at least 2 dimensions, got {tuple(shape)}")
+            raise ValueError(
+                f"Orthogonal: expected a shape of at least 2 dimensions, got {tuple(shape)}"
+            )
         rows, columns = math.prod(shape[:-1]), shape[-1]
         tall = (max(rows, columns), min(rows, columns))
         normal = _core.random_normal(tall, 0.0, 1.0, "float64", *self._key()).numpy()
         q, r = np.linalg.qr(normal)
-        q *= np.where(np.diag(r) < 0, -1.0, 1.0)  # with these signs q is uniform over orthogonal matrices
+        q *= np.where(
+            np.diag(r) < 0, -1.0, 1.0
+        )  # with these signs q is uniform over orthogonal matrices
         matrix = q if rows >= columns else q.T
         values = (self.gain * matrix).reshape(tuple(shape))
         return np.ascontiguousarray(values, np.dtype(dtype or _core.floatx()))
@@ -363,7 +367,9 @@ def get(
         return identifier()
     if callable(identifier):
         return identifier
-    raise TypeError(f"initializer: expected a name, an Initializer or a callable, got {identifier!r}")
+    raise TypeError(
+        f"initializer: expected a name, an Initializer or a callable, got {identifier!r}"
+    )
 
 
 def _find(name: str) -> type[Initializer]:

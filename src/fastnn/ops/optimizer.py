@@ -16,9 +16,11 @@ MOMENTUM_FORMS = {name: getattr(_core.MomentumForm, name) for name in ("keras", 
 EPSILON_PLACEMENTS = ("keras", "lesson")
 
 
-def momentum_form(name: str) -> _core.MomentumForm:
+def find_momentum_form(name: str) -> _core.MomentumForm:
     if name not in MOMENTUM_FORMS:
-        raise ValueError(f"form: expected one of {', '.join(map(repr, MOMENTUM_FORMS))}, got {name!r}")
+        raise ValueError(
+            f"form: expected one of {', '.join(map(repr, MOMENTUM_FORMS))}, got {name!r}"
+        )
     return MOMENTUM_FORMS[name]
 
 
@@ -41,11 +43,13 @@ def sgd_update(
     Example:
         >>> import numpy as np, fastnn
         >>> w = np.array([1.0, 2.0])
-        >>> fastnn.ops.sgd_update(w, np.array([10.0, -10.0]), learning_rate=0.1)
+        >>> fastnn.ops.sgd_update(w, np.array([2.0, -2.0]), learning_rate=0.5)
         >>> w
         array([0., 3.])
     """
-    _core.sgd_update([w], [], [g], learning_rate, 0, 0.0, MOMENTUM_FORMS["keras"], False, weight_decay)
+    _core.sgd_update(
+        [w], [], [g], learning_rate, 0, 0.0, MOMENTUM_FORMS["keras"], False, weight_decay
+    )
 
 
 def momentum_update(
@@ -75,9 +79,11 @@ def momentum_update(
         array([0.71])
     """
     if momentum == 0:
-        raise ValueError("momentum: expected a number other than 0; without momentum there is sgd_update")
+        raise ValueError(
+            "momentum: expected a number other than 0; without momentum there is sgd_update"
+        )
     _core.sgd_update(
-        [w], [v], [g], learning_rate, 0, momentum, momentum_form(form), nesterov, weight_decay
+        [w], [v], [g], learning_rate, 0, momentum, find_momentum_form(form), nesterov, weight_decay
     )
 
 
@@ -145,5 +151,15 @@ def adam_update(
         raise ValueError(f"step: expected 1 for the first update, got {step}")
     lessons = epsilon_is_lessons(epsilon_placement)
     _core.adam_update(
-        [w], [m, v], [g], learning_rate, step - 1, beta_1, beta_2, epsilon, False, lessons, weight_decay
+        [w],
+        [m, v],
+        [g],
+        learning_rate,
+        step - 1,
+        beta_1,
+        beta_2,
+        epsilon,
+        False,
+        lessons,
+        weight_decay,
     )

@@ -112,7 +112,12 @@ class PolynomialDecay(LearningRateSchedule):
         name: str = "PolynomialDecay",
     ) -> None:
         self.initial_learning_rate, self.decay_steps = initial_learning_rate, _positive(decay_steps)
-        self.end_learning_rate, self.power, self.cycle, self.name = end_learning_rate, power, cycle, name
+        self.end_learning_rate, self.power, self.cycle, self.name = (
+            end_learning_rate,
+            power,
+            cycle,
+            name,
+        )
 
     def __call__(self, step: Any) -> float:
         at, steps = float(step), float(self.decay_steps)
