@@ -14,7 +14,6 @@ from fastnn import (
     random,
     regularizers,
 )
-from fastnn import initializers, ops, optimizers, random
 from fastnn._core import Graph, Tensor, Variable, num_threads, set_num_threads
 from fastnn.layers import Input
 from fastnn.models import Model, Sequential
@@ -36,9 +35,6 @@ __all__ = [
     "losses",
     "metrics",
     "models",
-    "Tensor",
-    "Variable",
-    "initializers",
     "num_threads",
     "ops",
     "optimizers",

@@ -3,8 +3,6 @@
 #include <pybind11/pybind11.h>
 
 #define FASTNN_BINDING_FAMILIES(X) \
-  X(errors) X(runtime) X(tensor) X(graph) X(elementwise) X(dense) X(shape) X(conv) X(pool) X(reduce) X(indexing) \
-  X(norm) X(loss) X(random) X(optimizer)
   X(errors)                        \
   X(runtime)                       \
   X(tensor)                        \
@@ -17,7 +15,9 @@
   X(conv)                          \
   X(pool)                          \
   X(norm)                          \
-  X(loss)
+  X(loss)                          \
+  X(random)                        \
+  X(optimizer)
 
 namespace fastnn {
 #define FASTNN_DECLARE(family) void bind_##family(pybind11::module_& m);

@@ -8,7 +8,6 @@
 #include "kernels/optimizer.hpp"
 #include "kernels/pool.hpp"
 #include "kernels/random.hpp"
-#include "kernels/pool.hpp"
 #include "kernels/reduce.hpp"
 #include "kernels/softmax.hpp"
 
@@ -25,7 +24,6 @@ namespace fastnn::kernels {
   X(loss, LossKernels)                 \
   X(random, RandomKernels)             \
   X(optimizer, OptimizerKernels)
-  X(loss, LossKernels)
 
 template <class T>
 struct Kernels {
