@@ -64,12 +64,10 @@ def conv2d_backward(
         array([[ 8., 12.],
                [20., 24.]], dtype=float32)
     """
-    inputs = (x, kernel) if bias is None else (x, kernel, bias)
-    _, pullback = vjp(
-        lambda *a: conv2d(
-            *a, strides=strides, padding=padding, dilation_rate=dilation_rate, groups=groups
-        ),
-        *inputs,
-    )
+
+    def f(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> Tensor:
+        return conv2d(x, kernel, bias, strides, padding, dilation_rate, groups)
+
+    _, pullback = vjp(f, *((x, kernel) if bias is None else (x, kernel, bias)))
     dx, dkernel, *dbias = pullback(dy)
     return dx, dkernel, dbias[0] if dbias else None
