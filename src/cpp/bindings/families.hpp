@@ -2,8 +2,20 @@
 #pragma once
 #include <pybind11/pybind11.h>
 
-#define FASTNN_BINDING_FAMILIES(X) X(errors) X(runtime) X(tensor) X(graph) X(elementwise) X(dense) X(shape) \
-  X(conv) X(pool)
+#define FASTNN_BINDING_FAMILIES(X) \
+  X(errors)                        \
+  X(runtime)                       \
+  X(tensor)                        \
+  X(graph)                         \
+  X(elementwise)                   \
+  X(dense)                         \
+  X(shape)                         \
+  X(reduce)                        \
+  X(indexing)                      \
+  X(conv)                          \
+  X(pool)                          \
+  X(norm)                          \
+  X(loss)
 
 namespace fastnn {
 #define FASTNN_DECLARE(family) void bind_##family(pybind11::module_& m);

@@ -65,6 +65,16 @@ int normalize_axis(int64_t axis, int rank, const char* op) {
   return static_cast<int>(from_front);
 }
 
+uint32_t axis_bits(std::span<const int64_t> axes, int rank, const char* op) {
+  uint32_t bits = 0;
+  for (int64_t axis : axes) {
+    const uint32_t bit = 1u << normalize_axis(axis, rank, op);
+    if (bits & bit) throw ValueError(cat(op, ": expected each axis once, got axis ", axis, " twice"));
+    bits |= bit;
+  }
+  return bits;
+}
+
 Shape broadcast(const Shape& a, const Shape& b, const char* op) {
   const Shape& longer = a.rank() >= b.rank() ? a : b;
   const Shape& shorter = a.rank() >= b.rank() ? b : a;

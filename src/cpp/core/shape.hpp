@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <ostream>
+#include <span>
 #include <string>
 
 #include "core/error.hpp"
@@ -81,6 +82,7 @@ std::ostream& operator<<(std::ostream& out, const Shape& shape);  // as Python p
 int64_t numel(const Shape& shape);                 // of a known shape; ValueError where the product overflows
 int64_t numel(const Shape& shape, int from, int to);  // product of dims [from, to)
 int normalize_axis(int64_t axis, int rank, const char* op);  // negative counts from the end; ValueError out of range
+uint32_t axis_bits(std::span<const int64_t> axes, int rank, const char* op);  // a bit per axis; ValueError if twice
 
 // Arithmetic on dimensions that carries the unknown through.
 inline bool same_dim(int64_t a, int64_t b) { return a == b || a == kUnknown || b == kUnknown; }

@@ -3,8 +3,11 @@
 #pragma once
 #include "kernels/elementwise.hpp"
 #include "kernels/gemm.hpp"
+#include "kernels/loss.hpp"
+#include "kernels/norm.hpp"
 #include "kernels/pool.hpp"
 #include "kernels/reduce.hpp"
+#include "kernels/softmax.hpp"
 
 namespace fastnn::kernels {
 
@@ -13,7 +16,10 @@ namespace fastnn::kernels {
   X(gemm, GemmKernels)                 \
   X(elementwise, ElementwiseKernels)   \
   X(reduce, ReduceKernels)             \
-  X(pool, PoolKernels)
+  X(pool, PoolKernels)                 \
+  X(norm, NormKernels)                 \
+  X(softmax, SoftmaxKernels)           \
+  X(loss, LossKernels)
 
 template <class T>
 struct Kernels {

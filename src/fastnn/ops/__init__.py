@@ -7,10 +7,13 @@ differentiated; on placeholders it is recorded instead of run.
 
 from fastnn.ops._operators import attach_operators
 from fastnn.ops._vjp import vjp as vjp
+from fastnn.ops.comparison import *
 from fastnn.ops.conv import *
 from fastnn.ops.dense import *
 from fastnn.ops.elementwise import *
+from fastnn.ops.indexing import *
 from fastnn.ops.pool import *
+from fastnn.ops.reduce import *
 from fastnn.ops.shape import *
 
 attach_operators()

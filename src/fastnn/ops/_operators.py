@@ -1,33 +1,132 @@
-"""Python's operators on Tensor and Variable, in terms of the ops of the same meaning."""
+"""Python's operators and NumPy's methods on Tensor and Variable, in terms of the ops of the same meaning."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastnn import _core
+from fastnn.ops.comparison import logical_and, logical_not, logical_or, logical_xor
+from fastnn.ops.dense import matmul
+from fastnn.ops.indexing import getitem
 
-
-def _binary(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    op = getattr(_core, name)
-    return (lambda self, other: op(self, other)), (lambda self, other: op(other, self))
-
-
-_BINARY = {
-    "add": "add",
-    "sub": "subtract",
-    "mul": "multiply",
-    "truediv": "divide",
-    "pow": "power",
-    "matmul": "matmul",
+_BINARY: dict[str, Callable[..., Any]] = {
+    "add": _core.add,
+    "sub": _core.subtract,
+    "mul": _core.multiply,
+    "truediv": _core.divide,
+    "pow": _core.power,
+    "matmul": matmul,
 }
+_COMPARE: dict[str, Callable[..., Any]] = {
+    "eq": _core.equal,
+    "ne": _core.not_equal,
+    "lt": _core.less,
+    "le": _core.less_equal,
+    "gt": _core.greater,
+    "ge": _core.greater_equal,
+}
+_LOGIC: dict[str, Callable[..., Any]] = {"and": logical_and, "or": logical_or, "xor": logical_xor}
+
+# `array * tensor` reaches the tensor as NumPy's ufunc of that operator.
+_UFUNCS: dict[str, Callable[..., Any]] = {
+    "add": _core.add,
+    "subtract": _core.subtract,
+    "multiply": _core.multiply,
+    "divide": _core.divide,
+    "power": _core.power,
+    "matmul": matmul,
+    "equal": _core.equal,
+    "not_equal": _core.not_equal,
+    "less": _core.less,
+    "less_equal": _core.less_equal,
+    "greater": _core.greater,
+    "greater_equal": _core.greater_equal,
+}
+_OP_OF_UFUNC = {"absolute": "abs", "conjugate": "copy", "logaddexp": "logsumexp", "true_divide": "divide"}
+
+
+def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+    name = ufunc.__name__
+    if method == "__call__" and not options and name in _UFUNCS:
+        return _UFUNCS[name](*inputs)
+    call = f"np.{name}" if method == "__call__" else f"np.{name}.{method}"
+    raise TypeError(
+        f"{call} does not compute with fastnn tensors; use fastnn.ops.{_OP_OF_UFUNC.get(name, name)}, or "
+        "np.asarray(tensor) for a NumPy result off the tape"
+    )
+
+
+def _operator(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    return lambda self, other: op(self, other)
+
+
+def _reflected(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    return lambda self, other: op(other, self)
+
+
+def _comparison(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    def compare(self: Any, other: Any) -> Any:
+        # Python's own answer (identity) for what is no number at all.
+        return NotImplemented if other is None or isinstance(other, str | dict) else op(self, other)
+
+    return compare
+
+
+def _logic(op: Callable[..., Any], symbol: str) -> Callable[[Any, Any], Any]:
+    def combine(self: Any, other: Any) -> Any:
+        for operand in (self, other):
+            if not isinstance(operand, bool) and getattr(operand, "dtype", None) != bool:
+                raise TypeError(f"{symbol}: expected two operands of dtype bool, got {operand!r}")
+        return op(self, other)
+
+    return combine
+
+
+def _iterate(self: Any) -> Iterator[Any]:
+    if self.ndim == 0:
+        raise TypeError("iteration over a 0-d tensor")
+    return (getitem(self, i) for i in range(len(self)))
+
+
+def _invert(self: Any) -> Any:
+    if self.dtype != bool:
+        raise TypeError(f"~: expected a tensor of dtype bool, got {self.dtype}")
+    return logical_not(self)
+
+
+def _spread(first: Any, rest: tuple[Any, ...]) -> Any:
+    """The arguments of x.reshape(2, 3) and x.reshape((2, 3)) alike."""
+    return (first, *rest) if rest else first
 
 
 def attach_operators() -> None:
     for cls in (_core.Tensor, _core.Variable):
-        for operator, name in _BINARY.items():
-            forward, reflected = _binary(name)
-            setattr(cls, f"__{operator}__", forward)
-            setattr(cls, f"__r{operator}__", reflected)
+        own_hash = cls.__hash__
+        for name, op in _BINARY.items():
+            setattr(cls, f"__{name}__", _operator(op))
+            setattr(cls, f"__r{name}__", _reflected(op))
+        for name, op in _COMPARE.items():
+            setattr(cls, f"__{name}__", _comparison(op))
+        for name, op in _LOGIC.items():
+            combine = _logic(op, {"and": "&", "or": "|", "xor": "^"}[name])
+            setattr(cls, f"__{name}__", combine)
+            setattr(cls, f"__r{name}__", combine)
+        cls.__hash__ = own_hash
         cls.__neg__ = lambda self: _core.negative(self)
         cls.__abs__ = lambda self: _core.abs(self)
+        cls.__invert__ = _invert
+        cls.__getitem__ = getitem
+        cls.__iter__ = _iterate
+        cls.__array_ufunc__ = _array_ufunc
+        cls.T = property(lambda self: _core.transpose(self))
+        cls.reshape = lambda self, shape, *rest: _core.reshape(self, _spread(shape, rest))
+        cls.transpose = lambda self, *axes: _core.transpose(self, _spread(axes[0], axes[1:]) if axes else None)
+        cls.flatten = lambda self: _core.copy(_core.reshape(self, -1))
+        cls.astype = lambda self, dtype: _core.cast(self, dtype)
+        for name in ("sum", "mean", "max", "min"):
+            setattr(cls, name, _reduction(getattr(_core, name)))
+
+
+def _reduction(op: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, axis=None, keepdims=False: op(self, axis, keepdims)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastnn import _core
 from fastnn._core import Tensor
 from fastnn._typing import ArrayLike
 from fastnn.ops._vjp import vjp
 
-__all__ = ["dense", "dense_backward", "matmul"]
+__all__ = ["dense", "dense_backward", "dot", "matmul"]
 
 
 def dense(x: ArrayLike, kernel: ArrayLike, bias: ArrayLike | None = None) -> Tensor:
@@ -52,4 +54,29 @@ def matmul(
         (..., N, K).
     Raises: ValueError when the inner dimensions differ.
     """
-    return _core.matmul(x1, x2, transpose_x1, transpose_x2)
+    rank1, rank2 = _rank(x1), _rank(x2)
+    if rank1 != 1 and rank2 != 1:
+        return _core.matmul(x1, x2, transpose_x1, transpose_x2)
+    if rank1 == 1:
+        x1, transpose_x1 = _core.expand_dims(x1, 0), False
+    if rank2 == 1:
+        x2, transpose_x2 = _core.expand_dims(x2, 1), False
+    added = [axis for axis, rank in ((-2, rank1), (-1, rank2)) if rank == 1]
+    return _core.squeeze(_core.matmul(x1, x2, transpose_x1, transpose_x2), added)
+
+
+def dot(x1: ArrayLike, x2: ArrayLike) -> Tensor:
+    """The sum of products over the last axis of x1 and the last but one of x2 (its only one if it is a vector).
+
+    Scalars multiply. x2 has at most two dimensions.
+    """
+    rank1, rank2 = _rank(x1), _rank(x2)
+    if rank1 == 0 or rank2 == 0:
+        return _core.multiply(x1, x2)
+    if rank2 <= 2:
+        return matmul(x1, x2)
+    raise ValueError(f"dot: expected x2 of at most 2 dimensions, got {rank2}; see fastnn.ops.matmul")
+
+
+def _rank(x: ArrayLike) -> int:
+    return x.ndim if isinstance(x, _core.Tensor | _core.Variable) else np.ndim(x)

@@ -1,0 +1,206 @@
+#include "kernels/loss.hpp"
+
+#include "kernels/math.hpp"
+#include "kernels/register.hpp"
+#include "kernels/tail.hpp"
+
+namespace fastnn::kernels {
+namespace {
+
+constexpr double kEpsilon = 1e-7;  // Keras's: probabilities are kept this far from 0 and 1
+
+template <class T>
+FASTNN_INLINE Vec<T> clip(Vec<T> p) {  // NaN stays NaN
+  const Vec<T> low = splat(T(kEpsilon)), high = splat(T(1) - T(kEpsilon));
+  return p < low ? low : p > high ? high : p;
+}
+// The gradient passes where clip changes nothing, and for NaN.
+template <class T>
+FASTNN_INLINE Vec<T> unless_clipped(Vec<T> d, Vec<T> p) {
+  return (p < T(kEpsilon)) | (p > T(1) - T(kEpsilon)) ? Vec<T>{} : d;
+}
+
+template <class T>
+struct Smooth {  // t (1 - a) + a / n
+  Vec<T> keep, add;
+  Smooth(T smoothing, T n) : keep(splat(T(1) - smoothing)), add(splat(smoothing / n)) {}
+  FASTNN_INLINE Vec<T> operator()(Vec<T> t) const { return fma(t, keep, add); }
+};
+
+template <class T>
+void cross_entropy(T* loss, T* state, Targets<T> targets, const T* y_pred, int64_t rows, int64_t classes,
+                   bool from_logits) {
+  constexpr int L = kLanes<T>;
+  const Smooth<T> smooth(targets.smoothing, static_cast<T>(classes));
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* z = y_pred + r * classes;
+    Vec<T> m{}, sum{};
+    if (from_logits) {
+      Vec<T> largest = splat(-kInfinity<T>);
+      for (int64_t i = 0; i < classes; i += L)
+        largest = max<T>(largest, read(z + i, width_at<T>(i, classes), -kInfinity<T>));
+      m = splat(max_lanes<T>(largest));
+      for (int64_t i = 0; i < classes; i += L)
+        sum += exp<T>(read(z + i, width_at<T>(i, classes), -kInfinity<T>) - m);
+    } else {
+      for (int64_t i = 0; i < classes; i += L) sum += read(z + i, width_at<T>(i, classes));
+    }
+    const Vec<T> s = splat(sum_lanes<T>(sum)), log_s = from_logits ? log<T>(s) : s;
+    state[2 * r] = m[0];
+    state[2 * r + 1] = s[0];
+    auto log_probability = [&](Vec<T> v) { return from_logits ? (v - m) - log_s : log<T>(clip<T>(v / s)); };
+    if (targets.labels) {
+      loss[r] = -log_probability(splat(z[targets.labels[r]]))[0];
+      continue;
+    }
+    const T* t = targets.dense + r * classes;
+    Vec<T> total{};
+    for (int64_t i = 0; i < classes; i += L) {
+      const int width = width_at<T>(i, classes);
+      const Vec<T> y = first<T>(smooth(read(t + i, width)), width), p = log_probability(read(z + i, width));
+      // An impossible class that the target rules out costs nothing: 0 * -inf is 0 here.
+      total += (y == T(0)) & (p == -kInfinity<T>) ? Vec<T>{} : first<T>(y * p, width);
+    }
+    loss[r] = -sum_lanes<T>(total);
+  }
+}
+
+template <class T>
+void cross_entropy_backward(T* dx, const T* d_loss, const T* state, Targets<T> targets, const T* y_pred, int64_t rows,
+                            int64_t classes, bool from_logits, bool accumulate) {
+  constexpr int L = kLanes<T>;
+  const Smooth<T> smooth(targets.smoothing, static_cast<T>(classes));
+  for (int64_t r = 0; r < rows; ++r) {
+    const T *z = y_pred + r * classes, *dense = targets.dense ? targets.dense + r * classes : nullptr;
+    T* d = dx + r * classes;
+    const Vec<T> m = splat(state[2 * r]), s = splat(state[2 * r + 1]), g = splat(d_loss[r]);
+    auto target = [&](int64_t i, int width) {
+      if (dense) return first<T>(smooth(read(dense + i, width)), width);
+      Vec<T> y{};
+      const int64_t lane = targets.labels[r] - i;
+      if (lane >= 0 && lane < L) y[lane] = T(1);
+      return y;
+    };
+    // From logits dz = sum(t) softmax(z) - t. From probabilities, q = p / sum(p) and r = t / q where clip passes it:
+    // dp = (sum(r q) - r) / sum(p).
+    auto ratio = [&](Vec<T> q, Vec<T> y) { return unless_clipped<T>(y / clip<T>(q), q); };
+    Vec<T> total{};
+    for (int64_t i = 0; i < classes; i += L) {
+      const int width = width_at<T>(i, classes);
+      const Vec<T> y = target(i, width);
+      if (from_logits) {
+        total += y;
+      } else {
+        const Vec<T> q = read(z + i, width) / s;
+        total += first<T>(ratio(q, y) * q, width);
+      }
+    }
+    const Vec<T> sum = splat(sum_lanes<T>(total));
+    for (int64_t i = 0; i < classes; i += L) {
+      const int width = width_at<T>(i, classes);
+      const Vec<T> y = target(i, width), v = read(z + i, width);
+      Vec<T> c = from_logits ? fma(sum, exp<T>(v - m) / s, -y) : (sum - ratio(v / s, y)) / s;
+      c *= g;
+      if (accumulate) c += read<T>(d + i, width);
+      write(d + i, c, width);
+    }
+  }
+}
+
+// loss(t, z) of one element and its derivative with respect to z.
+template <class T>
+struct binary_logits_fn {  // -t log(sigmoid(z)) - (1 - t) log(1 - sigmoid(z)), without overflow
+  static constexpr bool smooth = true;
+  static FASTNN_INLINE Vec<T> loss(Vec<T> t, Vec<T> z) {
+    return (max<T>(z, Vec<T>{}) - z * t) + log1p<T>(exp<T>(-abs<T>(z)));
+  }
+  static FASTNN_INLINE Vec<T> gradient(Vec<T> t, Vec<T> z) { return sigmoid<T>(z) - t; }
+};
+template <class T>
+struct binary_probabilities_fn {
+  static constexpr bool smooth = true;
+  static FASTNN_INLINE Vec<T> loss(Vec<T> t, Vec<T> p) {
+    const Vec<T> q = clip<T>(p), one = splat(T(1));
+    return -fma(t, log<T>(q), (one - t) * log<T>(one - q));
+  }
+  static FASTNN_INLINE Vec<T> gradient(Vec<T> t, Vec<T> p) {
+    return unless_clipped<T>((p - t) / (p * (splat(T(1)) - p)), p);
+  }
+};
+template <class T>
+struct squared_fn {
+  static constexpr bool smooth = false;
+  static FASTNN_INLINE Vec<T> loss(Vec<T> t, Vec<T> z) { return (z - t) * (z - t); }
+  static FASTNN_INLINE Vec<T> gradient(Vec<T> t, Vec<T> z) { return T(2) * (z - t); }
+};
+template <class T>
+struct absolute_fn {  // derivative 0 at 0; NaN stays NaN
+  static constexpr bool smooth = false;
+  static FASTNN_INLINE Vec<T> loss(Vec<T> t, Vec<T> z) { return abs<T>(z - t); }
+  static FASTNN_INLINE Vec<T> gradient(Vec<T> t, Vec<T> z) {
+    const Vec<T> d = z - t, one = splat(T(1));
+    return d > T(0) ? one : d < T(0) ? -one : d;
+  }
+};
+
+template <class T, template <class> class F>
+FASTNN_INLINE Vec<T> target(Vec<T> t, const Smooth<T>& smooth) {
+  return F<T>::smooth ? smooth(t) : t;
+}
+
+template <class T, template <class> class F>
+void mean_forward(T* loss, const T* y_true, const T* y_pred, int64_t rows, int64_t n, T smoothing) {
+  constexpr int L = kLanes<T>;
+  const Smooth<T> smooth(smoothing, T(2));
+  if (n == 1) {  // a vector of rows at a time
+    for (int64_t r = 0; r < rows; r += L) {
+      const int width = width_at<T>(r, rows);
+      write(loss + r, F<T>::loss(target<T, F>(read(y_true + r, width), smooth), read(y_pred + r, width)), width);
+    }
+    return;
+  }
+  for (int64_t r = 0; r < rows; ++r, y_true += n, y_pred += n) {
+    Vec<T> total{};
+    for (int64_t i = 0; i < n; i += L) {
+      const int width = width_at<T>(i, n);
+      total += first<T>(F<T>::loss(target<T, F>(read(y_true + i, width), smooth), read(y_pred + i, width)), width);
+    }
+    loss[r] = sum_lanes<T>(total) / static_cast<T>(n);
+  }
+}
+
+template <class T, template <class> class F>
+void mean_backward(T* dx, const T* d_loss, const T* y_true, const T* y_pred, int64_t rows, int64_t n, T smoothing,
+                   bool accumulate) {
+  constexpr int L = kLanes<T>;
+  const Smooth<T> smooth(smoothing, T(2));
+  const bool single = n == 1;  // then all rows are walked as one, each element with a gradient of its own
+  const int64_t outer = single ? 1 : rows, inner = single ? rows : n;
+  for (int64_t r = 0; r < outer; ++r)
+    for (int64_t i = 0; i < inner; i += L) {
+      const int width = width_at<T>(i, inner);
+      const int64_t at = r * inner + i;
+      const Vec<T> g = single ? read(d_loss + i, width) : splat(d_loss[r] / static_cast<T>(n));
+      Vec<T> d = g * F<T>::gradient(target<T, F>(read(y_true + at, width), smooth), read(y_pred + at, width));
+      if (accumulate) d += read<T>(dx + at, width);
+      write(dx + at, d, width);
+    }
+}
+
+template <class T>
+constexpr LossKernels<T> kTable{cross_entropy<T>,
+                                cross_entropy_backward<T>,
+                                {
+#define FASTNN_ROW(name) {mean_forward<T, name##_fn>, mean_backward<T, name##_fn>},
+                                    FASTNN_MEAN_LOSS(FASTNN_ROW)
+#undef FASTNN_ROW
+                                }};
+
+}  // namespace
+
+FASTNN_REGISTER(loss) {
+  f32.loss = kTable<float>;
+  f64.loss = kTable<double>;
+}
+
+}  // namespace fastnn::kernels

@@ -1,0 +1,42 @@
+// The end of an array that is no whole vector: the same code for full and partial vectors, by their width.
+#pragma once
+#include "kernels/simd.hpp"
+
+namespace fastnn::kernels {
+namespace {
+
+// How many of the elements [i, n) the next vector holds.
+template <class T>
+FASTNN_INLINE int width_at(int64_t i, int64_t n) {
+  return n - i < kLanes<T> ? static_cast<int>(n - i) : kLanes<T>;
+}
+template <class T>
+FASTNN_INLINE Mask<T> lanes_below(int width) {
+  Mask<T> index;
+  for (int i = 0; i < kLanes<T>; ++i) index[i] = i;
+  return index < Int<T>(width);
+}
+// v, with 0 in the lanes from `width` on.
+template <class T>
+FASTNN_INLINE Vec<T> first(Vec<T> v, int width) {
+  return width == kLanes<T> ? v : as_float<T>(as_int<T>(v) & lanes_below<T>(width));
+}
+template <class T>
+FASTNN_INLINE Vec<T> read(const T* p, int width) {
+  return width == kLanes<T> ? load(p) : load_part(p, width);
+}
+// Lanes from `width` on are `fill`.
+template <class T>
+FASTNN_INLINE Vec<T> read(const T* p, int width, T fill) {
+  return width == kLanes<T> ? load(p) : lanes_below<T>(width) ? load_part(p, width) : splat(fill);
+}
+template <class T>
+FASTNN_INLINE void write(T* p, Vec<T> v, int width) {
+  if (width == kLanes<T>)
+    store(p, v);
+  else
+    store_part(p, v, width);
+}
+
+}  // namespace
+}  // namespace fastnn::kernels
