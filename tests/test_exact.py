@@ -1,5 +1,7 @@
-"""Sums of small integers are exact in every order, so these results are equal, not close; and what else is exact:
-a row alone and in its batch, and which outputs a NaN may touch."""
+"""Sums of small integers are exact in every order, so these results are equal, not close.
+
+And what else is exact: a row alone and in its batch, what a NaN may touch, what errors say.
+"""
 
 from __future__ import annotations
 
@@ -302,12 +304,14 @@ BAD = [
     (
         lambda: ops.conv2d(X, KERNEL, strides=2, dilation_rate=2),
         ValueError,
-        "conv2d: expected strides or dilation_rate to be 1, got strides (2, 2) and dilation_rate (2, 2)",
+        "conv2d: expected strides or dilation_rate to be 1"
+        ", got strides (2, 2) and dilation_rate (2, 2)",
     ),
     (
         lambda: ops.conv2d(X, KERNEL, dilation_rate=2**62),
         ValueError,
-        "conv2d: a kernel of 3 pixels with dilation_rate 4611686018427387904 along the height is too large",
+        "conv2d: a kernel of 3 pixels with dilation_rate 4611686018427387904"
+        " along the height is too large",
     ),
     (
         lambda: ops.conv2d(X, KERNEL, padding="full"),
@@ -377,12 +381,14 @@ BAD = [
     (
         lambda: ops.global_average_pool2d(X[0]),
         ValueError,
-        "global_average_pool2d: expected x of shape (batch, height, width, channels), got (5, 6, 16)",
+        "global_average_pool2d: expected x of shape (batch, height, width, channels)"
+        ", got (5, 6, 16)",
     ),
     (
         lambda: ops.conv2d_backward(np.zeros((2, 3, 4, 5), "f4"), X, KERNEL),
         ValueError,
-        "output_gradients: expected shape (2, 3, 4, 4) and dtype float32, got (2, 3, 4, 5) and float32",
+        "output_gradients: expected shape (2, 3, 4, 4) and dtype float32"
+        ", got (2, 3, 4, 5) and float32",
     ),
 ]
 
