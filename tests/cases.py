@@ -158,8 +158,143 @@ CASES: list[Case] = [
     Case("reshape", (normal(4, 6),), {"newshape": (3, -1)}, c=0, linear=True),
     Case("reshape", (normal(2, 3, 4),), {"newshape": (24,)}, c=0, linear=True),
     Case("copy", (normal(3, 5),), c=0, linear=True),
+    *[
+        Case("transpose", (normal(*shape),), {"axes": axes}, c=0, linear=True)
+        for shape, axes in (
+            ((), None),
+            ((7,), None),
+            ((5, 7), None),
+            ((33, 67), (1, 0)),
+            ((2, 3, 5), (1, 2, 0)),
+            ((2, 7, 9, 3), (0, 3, 1, 2)),
+            ((2, 3, 7, 9), (0, -2, -1, 1)),
+            ((0, 3, 2), (2, 0, 1)),
+            ((2, 1, 3, 1), (3, 2, 1, 0)),
+        )
+    ],
+    Case("transpose", (integers(0, 9, 3, 4),), {"axes": None}, c=0),
+    Case("transpose", (booleans(3, 4),), {"axes": None}, c=0),
+    Case("swapaxes", (normal(2, 3, 4),), {"axis1": 0, "axis2": -1}, c=0, linear=True),
+    Case("moveaxis", (normal(2, 3, 4),), {"source": 0, "destination": -1}, c=0, linear=True),
+    Case("moveaxis", (normal(2, 3, 4),), {"source": (0, 2), "destination": (1, 0)}, c=0, linear=True),
+    Case("expand_dims", (normal(3, 4),), {"axis": 1}, c=0, linear=True),
+    Case("expand_dims", (normal(3, 4),), {"axis": (0, -1)}, c=0, linear=True),
+    Case("squeeze", (normal(3, 1, 4, 1),), {"axis": (1, -1)}, c=0, linear=True),
+    Case("squeeze", (normal(3, 1, 4),), {"axis": None}, c=0, linear=True),
+    *[
+        Case("broadcast_to", (normal(*a),), {"shape": b}, c=0, depth=64, linear=True)
+        for a, b in (((), (3,)), ((7,), (5, 7)), ((5, 1), (5, 7)), ((2, 1, 3), (2, 4, 3)), ((1,), (0,)))
+    ],
+    *[
+        Case("concatenate", tuple(normal(*a) for a in shapes), {"axis": axis}, c=0, linear=len(shapes) == 1, listed=True)
+        for shapes, axis in (
+            (((3,),), 0),
+            (((3,), (0,), (5,)), 0),
+            (((2, 3), (2, 1)), -1),
+            (((2, 3, 4), (2, 5, 4), (2, 1, 4)), 1),
+        )
+    ],
+    Case("stack", (normal(3, 4), normal(3, 4)), {"axis": 0}, c=0, listed=True),
+    Case("stack", (normal(3, 4), normal(3, 4), normal(3, 4)), {"axis": -1}, c=0, listed=True),
+    Case("split", (normal(5, 6),), {"indices_or_sections": 3, "axis": 1}, c=0),
+    Case("split", (normal(5, 7, 2),), {"indices_or_sections": (1, 4), "axis": -2}, c=0),
+    Case("unstack", (normal(5, 3),), {"axis": 1}, c=0),
+    Case("pad", (normal(3, 4),), {"pad_width": 1}, c=0, linear=True),
+    Case("pad", (normal(2, 3, 4),), {"pad_width": ((0, 1), (2, 0), (0, 0)), "constant_values": 0.5}, c=0),
+    Case("flip", (normal(3, 4),), {"axis": None}, c=0, linear=True),
+    Case("flip", (normal(3, 4, 2),), {"axis": (1,)}, c=0, linear=True),
+    Case("tile", (normal(3, 4),), {"repeats": (2, 3)}, c=0, linear=True),
+    Case("tile", (normal(3,),), {"repeats": (2, 1)}, c=0, linear=True),
+    Case("flip", (normal(0, 3),), {"axis": 1}, c=0, linear=True),
     # ---- indexing
+    *[
+        Case("take", (normal(*shape), integers(-shape[axis], shape[axis], *index)), {"axis": axis}, c=0, linear=True)
+        for shape, index, axis in (
+            ((7,), (), 0),
+            ((7, 3), (5,), 0),
+            ((7, 130), (2, 9), 0),
+            ((4, 7, 3), (5,), 1),
+            ((4, 7), (3, 2), -1),
+            ((7, 3), (0,), 0),
+        )
+    ],
+    Case("take", (normal(3, 4), integers(-12, 12, 5)), {"axis": None}, c=0, linear=True),
+    *[
+        Case("take_along_axis", (normal(*shape), integers(-low, low, *index)), {"axis": axis}, c=0, linear=True)
+        for shape, index, axis, low in (
+            ((5, 7), (5, 1), -1, 7),
+            ((5, 7), (9, 7), 0, 5),
+            ((2, 5, 3), (2, 4, 3), 1, 5),
+        )
+    ],
+    Case("one_hot", (integers(-1, 5, 7),), {"num_classes": 4}, c=0),
+    Case("one_hot", (integers(0, 4, 2, 3),), {"num_classes": 4, "axis": 1}, c=0),
+    Case("top_k", (distinct(5, 9),), {"k": 3}, c=0, grad=()),
+    Case("top_k", (integers(0, 3, 9),), {"k": 9}, c=0),
+    Case("in_top_k", (integers(0, 6, 20), distinct(20, 6)), {"k": 2}, c=0, grad=()),
+    # ---- comparison
+    *[
+        Case(op, (integers(0, 3, *a), integers(0, 3, *b)), c=0)
+        for op in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+        for a, b in (((), ()), ((0,), (0,)), ((17,), (17,)), ((5, 1), (1, 7)), ((3, 4), ()))
+    ],
+    *[
+        Case(op, (normal(17), normal(17)), c=0, grad=())
+        for op in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+    ],
+    *[Case(op, (booleans(5, 1), booleans(7)), c=0) for op in ("logical_and", "logical_or", "logical_xor")],
+    Case("logical_not", (integers(0, 2, 9),), c=0),
+    *[Case(op, (normal(9),), c=0, grad=()) for op in ("isnan", "isinf", "isfinite", "floor", "ceil", "round")],
+    *[
+        Case("where", (booleans(*a), normal(*b), normal(*c)), c=0)
+        for a, b, c in (
+            ((), (), ()),
+            ((17,), (17,), (17,)),
+            ((5, 1), (7,), ()),
+            ((3, 4), (2, 1, 4), (3, 1)),
+            ((0,), (0,), (1,)),
+        )
+    ],
     # ---- reduce
+    *[
+        Case(op, (make(*shape),), {"axis": axis, "keepdims": keepdims}, c=c, depth=256, linear=op in ("sum", "mean"))
+        for op, make, c in (
+            ("sum", normal, 4),
+            ("mean", normal, 4),
+            ("max", distinct, 0),
+            ("min", distinct, 0),
+            ("prod", lambda *s: uniform(0.8, 1.25, *s), 4),
+            ("var", normal, 4),
+            ("std", normal, 4),
+            ("logsumexp", normal, 4),
+        )
+        for shape, axis, keepdims in (
+            ((1, 3), 1, False),
+            ((1, 1), None, False) if op != "std" else ((2,), None, False),  # the gradient of std is NaN at variance 0
+            ((17,), None, True),
+            ((67,), 0, False),
+            ((5, 7), 0, False),
+            ((5, 33), -1, True),
+            ((2, 9, 3), 1, False),
+            ((3, 5, 2, 4), (0, 2), False),
+            ((3, 5, 2, 4), (-1, 1), True),
+            ((2, 3, 4), (0, 1, 2), False),
+            ((0, 3), 1, False),
+        )
+    ],
+    *[
+        Case(op, (normal(*shape),), {"axis": axis, "keepdims": keepdims}, c=0, grad=())
+        for op in ("argmax", "argmin", "all", "any")
+        for shape, axis, keepdims in (((17,), None, False), ((5, 33), -1, True), ((2, 9, 3), 1, False), ((0, 3), 1, False))
+    ],
+    *[
+        Case(op, (integers(0, 9, 3, 5),), {"axis": axis}, c=0)
+        for op in ("sum", "prod", "max", "min", "argmax", "argmin", "all", "any")
+        for axis in (None, 0, 1)
+    ],
+    Case("sum", (booleans(3, 5),), {"axis": 0}, c=0),
+    Case("sum", (normal(70000, 3),), {"axis": 0}, depth=70000, linear=True),
+    Case("max", (normal(70000, 3),), {"axis": 0}, c=0, grad=()),
     # ---- conv
     *[
         Case("conv2d", (normal(*x), normal(*kernel), normal(kernel[3])), kwargs, depth=depth, linear=True)
@@ -225,4 +360,8 @@ CASES: list[Case] = [
     # ---- softmax
     # ---- loss
     # ---- random
+    *[
+        Case("dropout", (normal(*shape),), {"rate": rate, "seed": 7, "stream": 3, "step": 11}, c=1, linear=True)
+        for shape, rate in (((0,), 0.5), ((1,), 0.5), ((17,), 0.3), ((5, 67), 0.2), ((3, 7, 31), 0.0), ((2, 257), 0.9))
+    ],
 ]

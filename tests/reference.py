@@ -81,8 +81,49 @@ def copy(x):
 
 
 # ---- shape and indexing
+transpose, swapaxes, moveaxis, expand_dims, squeeze = np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze
+broadcast_to, concatenate, stack, split = np.broadcast_to, np.concatenate, np.stack, np.split
+flip, repeat, take, take_along_axis = np.flip, np.repeat, np.take, np.take_along_axis
+
+
+def tile(x, repeats):
+    return np.tile(x, repeats)
+
+
+def unstack(x, axis):
+    return list(np.moveaxis(x, axis, 0))
+
+
+def pad(x, pad_width, constant_values=0):
+    return np.pad(x, pad_width, constant_values=constant_values)
+
+
+def one_hot(x, num_classes, axis=-1):
+    return np.moveaxis((x[..., None] == np.arange(num_classes)).astype(float), -1, axis)
+
+
+def top_k(x, k):
+    order = np.argsort(-x, axis=-1, kind="stable")[..., :k]
+    return np.take_along_axis(x, order, -1), order
+
+
+def in_top_k(targets, predictions, k):
+    return np.array([t in np.argsort(-row)[:k] for t, row in zip(targets, predictions, strict=True)])
+
+
+# ---- comparison
+equal, not_equal, less, less_equal = np.equal, np.not_equal, np.less, np.less_equal
+greater, greater_equal, where = np.greater, np.greater_equal, np.where
+logical_and, logical_or, logical_xor, logical_not = np.logical_and, np.logical_or, np.logical_xor, np.logical_not
+isnan, isinf, isfinite, floor, ceil, round = np.isnan, np.isinf, np.isfinite, np.floor, np.ceil, np.round
 
 # ---- reduce
+sum, mean, max, min, prod, var, std = np.sum, np.mean, np.max, np.min, np.prod, np.var, np.std
+argmax, argmin, all, any = np.argmax, np.argmin, np.all, np.any
+
+
+def logsumexp(x, axis, keepdims):
+    return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
 
 # ---- conv
 
@@ -154,3 +195,32 @@ def global_average_pool2d(x, keepdims=False):
 # ---- loss
 
 # ---- random
+
+
+def philox(counter, key):
+    """Philox 4x32-10 of Salmon et al. (2011), on Python's integers."""
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        p0, p1 = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(p1 >> 32) ^ c[1] ^ k[0], p1 & 0xFFFFFFFF, (p0 >> 32) ^ c[3] ^ k[1], p0 & 0xFFFFFFFF]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c
+
+
+def random_words(n, seed, stream, step):
+    """Word i belongs to element i; four elements share a block."""
+    words = []
+    for block in range((n + 3) // 4):
+        counter = (
+            block & 0xFFFFFFFF,
+            (block >> 32) | (stream << 8 & 0xFFFFFFFF),
+            step & 0xFFFFFFFF,
+            (step >> 32) | (stream & 0xFF000000),
+        )
+        words += philox(counter, (seed & 0xFFFFFFFF, seed >> 32))
+    return np.array(words[:n], np.uint32)
+
+
+def dropout(x, rate, seed, stream, step):
+    words = random_words(x.size, seed, stream, step).reshape(x.shape)
+    return np.where(words < round(rate * 2**32), 0, x / (1 - rate))

@@ -38,8 +38,8 @@ FASTNN_INLINE void sum_channels(int64_t rows, int64_t channels, const Term& term
       }
     }
   };
-  struct One { static constexpr int value = 1; };
-  struct Four { static constexpr int value = 4; };
+  struct One { enum { value = 1 }; };
+  struct Four { enum { value = 4 }; };
   int64_t c = 0;
   for (; c + 4 * L <= channels; c += 4 * L) panel(c, L, Four{});
   for (; c < channels; c += L) panel(c, width_at<T>(c, channels), One{});
