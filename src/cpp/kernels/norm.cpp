@@ -28,7 +28,8 @@ FASTNN_INLINE void sum_channels(int64_t rows, int64_t channels, const Term& term
       }
     }
     for (int v = 0; v < N; ++v)
-      for (int i = 0; i < width; ++i) {
+      for (int i = 0; i < L; ++i) {
+        if (i >= width) break;  // in the loop and not its bound: GCC 12 warns of a lane beyond the vector else
         first[c + v * L + i] = static_cast<double>(total[0][v][i]);
         second[c + v * L + i] = static_cast<double>(total[1][v][i]);
       }
