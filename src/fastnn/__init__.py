@@ -1,6 +1,18 @@
 """fastnn: neural networks on the CPU, trained straight from NumPy arrays."""
 
-from fastnn import initializers, ops, optimizers, random
+from fastnn import (
+    constraints,
+    datasets,
+    gradcheck,
+    initializers,
+    losses,
+    metrics,
+    ops,
+    optimizers,
+    random,
+    regularizers,
+    utils,
+)
 from fastnn._core import Graph, Tensor, Variable, num_threads, set_num_threads
 from fastnn.tape import GradientTape
 
@@ -9,10 +21,17 @@ __all__ = [
     "Graph",
     "Tensor",
     "Variable",
+    "constraints",
+    "datasets",
+    "gradcheck",
     "initializers",
+    "losses",
+    "metrics",
     "num_threads",
     "ops",
     "optimizers",
     "random",
+    "regularizers",
     "set_num_threads",
+    "utils",
 ]
