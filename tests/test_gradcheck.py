@@ -17,13 +17,17 @@ Y = RNG.standard_normal((6, 2))
 def test_the_lessons_cube():
     assert numeric_gradient(lambda t: t**3, 1.0, epsilon=0.01) == pytest.approx(3.0001, abs=1e-12)
     assert (1.01**3 - 1) / 0.01 == pytest.approx(3.0301, abs=1e-12)  # one-sided
-    np.testing.assert_allclose(numeric_gradient(lambda t: np.sum(t**2), [1.0, -2.0]), [2, -4], rtol=1e-9)
+    np.testing.assert_allclose(
+        numeric_gradient(lambda t: np.sum(t**2), [1.0, -2.0]), [2, -4], rtol=1e-9
+    )
 
 
 class Layer:
     def __init__(self, name, inputs, units, bias_gradient=1.0):
         self.name = name
-        self.kernel = fastnn.Variable(RNG.standard_normal((inputs, units)), name="kernel", dtype="float64")
+        self.kernel = fastnn.Variable(
+            RNG.standard_normal((inputs, units)), name="kernel", dtype="float64"
+        )
         self.bias = fastnn.Variable(RNG.standard_normal(units), name="bias", dtype="float64")
         self.bias_gradient = bias_gradient
 
@@ -143,7 +147,9 @@ def test_functions_of_the_variables_or_of_nothing():
         check_gradients(lambda a, b: ops.sum(a * a) * b, variables=[[1.0, 2.0], 3.0]),
     ):
         assert check.verdict == "ok"
-    assert check_gradients(lambda t: t**3, variables=[1.0], epsilon=0.01).worst[0].numeric == pytest.approx(3.0001)
+    assert check_gradients(lambda t: t**3, variables=[1.0], epsilon=0.01).worst[
+        0
+    ].numeric == pytest.approx(3.0001)
 
 
 def test_two_zero_vectors_give_zero():
@@ -156,10 +162,14 @@ def test_nan_is_a_worry():
     assert check_gradients(lambda t: ops.sum(ops.log(t)), variables=[[-1.0]]).verdict == "worry"
 
 
-@pytest.mark.parametrize("distance", [0.0, 1e-6, 2e-6, 1e-5 / 3, 5e-6, 9e-6, -1e-6, -1e-5 / 3, -7e-6])
+@pytest.mark.parametrize(
+    "distance", [0.0, 1e-6, 2e-6, 1e-5 / 3, 5e-6, 9e-6, -1e-6, -1e-5 / 3, -7e-6]
+)
 @pytest.mark.parametrize("bent", [ops.relu, ops.abs, lambda t: ops.maximum(2 * t, -t)])
 def test_a_kink_within_epsilon_is_a_kink(bent, distance):
-    check = check_gradients(lambda t: ops.sum(bent(t) + ops.exp(t)), variables=[[0.7, distance, -0.9]])
+    check = check_gradients(
+        lambda t: ops.sum(bent(t) + ops.exp(t)), variables=[[0.7, distance, -0.9]]
+    )
     assert [c.index for c in check.kinks] == [(1,)]
     assert check.verdict == "ok"
     assert check.checked == 2
@@ -189,7 +199,9 @@ def test_sample():
     assert check.checked == 3 + 3 + 3 + 2
     assert check.size == 26
     first = [c.index for c in check.worst]
-    assert [c.index for c in check_gradients(Model(), X, Y, "mse", sample=3, seed=0).worst] is not first
+    assert [
+        c.index for c in check_gradients(Model(), X, Y, "mse", sample=3, seed=0).worst
+    ] is not first
 
 
 def test_float32_is_refused_with_a_hint():

@@ -37,7 +37,9 @@ def test_gradient_of_the_textbooks_l2_is_lambda_over_m_times_w():
         penalty = regularizers.L2.from_lambda(lambd=0.7, m=20)(w)
     assert_close(tape.gradient(penalty, w), 0.7 / 20 * W, c=4)
     assert_close(penalty, 0.7 / 40 * np.square(W).sum(), c=4, depth=12)
-    assert_close(regularizers.L1.from_lambda(lambd=0.7, m=20)(W), 0.7 / 20 * np.abs(W).sum(), c=4, depth=12)
+    assert_close(
+        regularizers.L1.from_lambda(lambd=0.7, m=20)(W), 0.7 / 20 * np.abs(W).sum(), c=4, depth=12
+    )
 
 
 def test_get_and_config():
@@ -98,7 +100,13 @@ def test_a_zero_vector_stays_zero():
 
 @pytest.mark.parametrize(
     "make",
-    [constraints.MaxNorm, constraints.NonNeg, constraints.UnitNorm, constraints.MinMaxNorm, regularizers.L1L2],
+    [
+        constraints.MaxNorm,
+        constraints.NonNeg,
+        constraints.UnitNorm,
+        constraints.MinMaxNorm,
+        regularizers.L1L2,
+    ],
 )
 def test_placeholders_record_the_eager_nodes(make):
     with fastnn.Graph(tracing=False) as eager:

@@ -13,9 +13,15 @@ def test_to_categorical():
     rows = utils.to_categorical([0, 3, 1])
     assert rows.dtype == np.float32
     np.testing.assert_array_equal(rows, np.eye(4)[[0, 3, 1]])
-    np.testing.assert_array_equal(utils.to_categorical(np.array([[1], [0]], "uint8"), 3), np.eye(3)[[1, 0]])
-    np.testing.assert_array_equal(utils.to_categorical([[0, 1], [2, 0]]), np.eye(3)[[[0, 1], [2, 0]]])
-    np.testing.assert_array_equal(utils.to_categorical([1.0, 0.0], dtype="float64"), np.eye(2)[[1, 0]])
+    np.testing.assert_array_equal(
+        utils.to_categorical(np.array([[1], [0]], "uint8"), 3), np.eye(3)[[1, 0]]
+    )
+    np.testing.assert_array_equal(
+        utils.to_categorical([[0, 1], [2, 0]]), np.eye(3)[[[0, 1], [2, 0]]]
+    )
+    np.testing.assert_array_equal(
+        utils.to_categorical([1.0, 0.0], dtype="float64"), np.eye(2)[[1, 0]]
+    )
     assert utils.to_categorical(np.zeros(0, int), 3).shape == (0, 3)
     assert utils.to_categorical(2, 3).tolist() == [0, 0, 1]
     labels = np.array([2, 0, 1])
