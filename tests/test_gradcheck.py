@@ -1,4 +1,6 @@
-"""The gradient checker: right gradients pass, wrong ones are caught and named, kinks are called kinks."""
+"""The gradient checker: right gradients pass, wrong ones are caught and named, kinks are called
+kinks.
+"""
 
 from __future__ import annotations
 

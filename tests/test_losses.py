@@ -1,4 +1,6 @@
-"""Losses against their formulas in NumPy, their gradients against differences, and the rules for shapes and weights."""
+"""Losses against their formulas in NumPy, their gradients against differences, and the rules for
+shapes and weights.
+"""
 
 from __future__ import annotations
 

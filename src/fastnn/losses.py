@@ -105,8 +105,7 @@ def same_rows(y_true: Tensor, y_pred: Tensor, what: str) -> tuple[Tensor, Tensor
     ):
         raise ValueError(
             f"{what}: expected y_true and y_pred of one shape, got {y_true.shape} and "
-            f"{y_pred.shape}"
-            + _sparse_hint(y_true, y_pred)
+            f"{y_pred.shape}" + _sparse_hint(y_true, y_pred)
         )
     return y_true, y_pred
 

@@ -915,7 +915,7 @@ class R2Score(Metric):
         self.samples.assign_add(ops.sum(ops.ones_like(ops.take(y_true, 0, axis=-1))))
 
     def result(self) -> Any:
-        if self.sums is None:
+        if self.sums is None or float(self.samples) == 0:
             return 0.0
         count, total, squares, residual = np.array(self.sums)
         spread = squares - total * _ratio(total, count)
@@ -1042,9 +1042,8 @@ def resolve(identifier: Any, loss: Any, y_true_shape: Shape, y_pred_shape: Shape
     binary, sparse, categorical = forms[name]
     if len(y_pred_shape) < 2 or y_pred_shape[-1] == 1:
         return binary(name=identifier)
-    loss = getattr(loss, "name", loss)
     indices = len(y_true_shape) < len(y_pred_shape) or y_true_shape[-1] == 1
-    if indices or str(loss).startswith(("sparse_", "Sparse")):
+    if indices or type(losses.get(loss)) is losses.SparseCategoricalCrossentropy:
         return sparse(name=identifier)
     return categorical(name=identifier)
 

@@ -52,8 +52,7 @@ def to_categorical(
         last = int(highest) if np.isfinite(highest) else "?"
         where = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise ValueError(
-            f"to_categorical: expected class indices 0..{last}, "
-            f"got {labels[where]} at {where}"
+            f"to_categorical: expected class indices 0..{last}, got {labels[where]} at {where}"
         )
     rows = np.zeros((*labels.shape, int(highest) + 1), dtype)
     np.put_along_axis(rows, whole[..., None], 1, axis=-1)
