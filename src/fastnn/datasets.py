@@ -105,7 +105,7 @@ def load_idx(path: str | os.PathLike[str]) -> Array:
             raise ValueError(f"load_idx: {path} is a damaged gzip file: {error}") from error
 
 
-def _read_idx(file: IO[bytes], path: Path, limit: int) -> Array:
+def _read_idx(file: IO[bytes] | gzip.GzipFile, path: Path, limit: int) -> Array:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_DTYPES:
         raise ValueError(

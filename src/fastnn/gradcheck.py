@@ -365,4 +365,4 @@ def _differentiate(
     if abs(gap) <= slack or not (visible or wrong) or abs(exact - numeric) > 1.5 * abs(gap):
         return numeric, False
     half, quarter = ((at(h) - 2 * base + at(-h)) / h for h in (epsilon / 2, epsilon / 4))
-    return numeric, abs(gap - 2 * half) > slack or abs(half - 2 * quarter) > slack
+    return numeric, bool(abs(gap - 2 * half) > slack or abs(half - 2 * quarter) > slack)

@@ -139,7 +139,7 @@ class Metric:
         self.dtype = dtype
         self._variables: list[Variable] = []
 
-    def add_variable(self, shape: Shape, name: str) -> Variable:
+    def add_variable(self, shape: Sequence[int], name: str) -> Variable:
         """A float64 variable of zeros that `reset_state` sets back to zeros."""
         variable = Variable(
             np.zeros(tuple(shape)), trainable=False, name=f"{self.name}/{name}", dtype="float64"
