@@ -4,6 +4,8 @@ from fastnn import (
     activations,
     callbacks,
     constraints,
+    datasets,
+    gradcheck,
     initializers,
     layers,
     losses,
@@ -13,6 +15,7 @@ from fastnn import (
     optimizers,
     random,
     regularizers,
+    utils,
 )
 from fastnn._core import Graph, Tensor, Variable, num_threads, set_num_threads
 from fastnn.layers import Input
@@ -32,6 +35,8 @@ __all__ = [
     "activations",
     "callbacks",
     "constraints",
+    "datasets",
+    "gradcheck",
     "initializers",
     "layers",
     "losses",
@@ -43,4 +48,5 @@ __all__ = [
     "random",
     "regularizers",
     "set_num_threads",
+    "utils",
 ]
