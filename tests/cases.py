@@ -66,6 +66,7 @@ class Case:
     depth: int = 1
     # Which inputs have a gradient; the others are labels, indices, masks.
     grad: tuple[int, ...] | None = None  # None: every floating input
+    grad_outputs: tuple[int, ...] | None = None  # which floating outputs carry one; None: all
     linear: bool = False  # in its first gradient input: the adjoint identity must hold to 1e-13
     listed: bool = False  # the op takes its inputs as one list
     name: str = ""
@@ -158,8 +159,143 @@ CASES: list[Case] = [
     Case("reshape", (normal(4, 6),), {"newshape": (3, -1)}, c=0, linear=True),
     Case("reshape", (normal(2, 3, 4),), {"newshape": (24,)}, c=0, linear=True),
     Case("copy", (normal(3, 5),), c=0, linear=True),
+    *[
+        Case("transpose", (normal(*shape),), {"axes": axes}, c=0, linear=True)
+        for shape, axes in (
+            ((), None),
+            ((7,), None),
+            ((5, 7), None),
+            ((33, 67), (1, 0)),
+            ((2, 3, 5), (1, 2, 0)),
+            ((2, 7, 9, 3), (0, 3, 1, 2)),
+            ((2, 3, 7, 9), (0, -2, -1, 1)),
+            ((0, 3, 2), (2, 0, 1)),
+            ((2, 1, 3, 1), (3, 2, 1, 0)),
+        )
+    ],
+    Case("transpose", (integers(0, 9, 3, 4),), {"axes": None}, c=0),
+    Case("transpose", (booleans(3, 4),), {"axes": None}, c=0),
+    Case("swapaxes", (normal(2, 3, 4),), {"axis1": 0, "axis2": -1}, c=0, linear=True),
+    Case("moveaxis", (normal(2, 3, 4),), {"source": 0, "destination": -1}, c=0, linear=True),
+    Case("moveaxis", (normal(2, 3, 4),), {"source": (0, 2), "destination": (1, 0)}, c=0, linear=True),
+    Case("expand_dims", (normal(3, 4),), {"axis": 1}, c=0, linear=True),
+    Case("expand_dims", (normal(3, 4),), {"axis": (0, -1)}, c=0, linear=True),
+    Case("squeeze", (normal(3, 1, 4, 1),), {"axis": (1, -1)}, c=0, linear=True),
+    Case("squeeze", (normal(3, 1, 4),), {"axis": None}, c=0, linear=True),
+    *[
+        Case("broadcast_to", (normal(*a),), {"shape": b}, c=0, depth=64, linear=True)
+        for a, b in (((), (3,)), ((7,), (5, 7)), ((5, 1), (5, 7)), ((2, 1, 3), (2, 4, 3)), ((1,), (0,)))
+    ],
+    *[
+        Case("concatenate", tuple(normal(*a) for a in shapes), {"axis": axis}, c=0, linear=len(shapes) == 1, listed=True)
+        for shapes, axis in (
+            (((3,),), 0),
+            (((3,), (0,), (5,)), 0),
+            (((2, 3), (2, 1)), -1),
+            (((2, 3, 4), (2, 5, 4), (2, 1, 4)), 1),
+        )
+    ],
+    Case("stack", (normal(3, 4), normal(3, 4)), {"axis": 0}, c=0, listed=True),
+    Case("stack", (normal(3, 4), normal(3, 4), normal(3, 4)), {"axis": -1}, c=0, listed=True),
+    Case("split", (normal(5, 6),), {"indices_or_sections": 3, "axis": 1}, c=0),
+    Case("split", (normal(5, 7, 2),), {"indices_or_sections": (1, 4), "axis": -2}, c=0),
+    Case("unstack", (normal(5, 3),), {"axis": 1}, c=0),
+    Case("pad", (normal(3, 4),), {"pad_width": 1}, c=0, linear=True),
+    Case("pad", (normal(2, 3, 4),), {"pad_width": ((0, 1), (2, 0), (0, 0)), "constant_values": 0.5}, c=0),
+    Case("flip", (normal(3, 4),), {"axis": None}, c=0, linear=True),
+    Case("flip", (normal(3, 4, 2),), {"axis": (1,)}, c=0, linear=True),
+    Case("tile", (normal(3, 4),), {"repeats": (2, 3)}, c=0, linear=True),
+    Case("tile", (normal(3,),), {"repeats": (2, 1)}, c=0, linear=True),
+    Case("flip", (normal(0, 3),), {"axis": 1}, c=0, linear=True),
     # ---- indexing
+    *[
+        Case("take", (normal(*shape), integers(-shape[axis], shape[axis], *index)), {"axis": axis}, c=0, linear=True)
+        for shape, index, axis in (
+            ((7,), (), 0),
+            ((7, 3), (5,), 0),
+            ((7, 130), (2, 9), 0),
+            ((4, 7, 3), (5,), 1),
+            ((4, 7), (3, 2), -1),
+            ((7, 3), (0,), 0),
+        )
+    ],
+    Case("take", (normal(3, 4), integers(-12, 12, 5)), {"axis": None}, c=0, linear=True),
+    *[
+        Case("take_along_axis", (normal(*shape), integers(-low, low, *index)), {"axis": axis}, c=0, linear=True)
+        for shape, index, axis, low in (
+            ((5, 7), (5, 1), -1, 7),
+            ((5, 7), (9, 7), 0, 5),
+            ((2, 5, 3), (2, 4, 3), 1, 5),
+        )
+    ],
+    Case("one_hot", (integers(-1, 5, 7),), {"num_classes": 4}, c=0),
+    Case("one_hot", (integers(0, 4, 2, 3),), {"num_classes": 4, "axis": 1}, c=0),
+    Case("top_k", (distinct(5, 9),), {"k": 3}, c=0, grad=()),
+    Case("top_k", (integers(0, 3, 9),), {"k": 9}, c=0),
+    Case("in_top_k", (integers(0, 6, 20), distinct(20, 6)), {"k": 2}, c=0, grad=()),
+    # ---- comparison
+    *[
+        Case(op, (integers(0, 3, *a), integers(0, 3, *b)), c=0)
+        for op in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+        for a, b in (((), ()), ((0,), (0,)), ((17,), (17,)), ((5, 1), (1, 7)), ((3, 4), ()))
+    ],
+    *[
+        Case(op, (normal(17), normal(17)), c=0, grad=())
+        for op in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+    ],
+    *[Case(op, (booleans(5, 1), booleans(7)), c=0) for op in ("logical_and", "logical_or", "logical_xor")],
+    Case("logical_not", (integers(0, 2, 9),), c=0),
+    *[Case(op, (normal(9),), c=0, grad=()) for op in ("isnan", "isinf", "isfinite", "floor", "ceil", "round")],
+    *[
+        Case("where", (booleans(*a), normal(*b), normal(*c)), c=0)
+        for a, b, c in (
+            ((), (), ()),
+            ((17,), (17,), (17,)),
+            ((5, 1), (7,), ()),
+            ((3, 4), (2, 1, 4), (3, 1)),
+            ((0,), (0,), (1,)),
+        )
+    ],
     # ---- reduce
+    *[
+        Case(op, (make(*shape),), {"axis": axis, "keepdims": keepdims}, c=c, depth=256, linear=op in ("sum", "mean"))
+        for op, make, c in (
+            ("sum", normal, 4),
+            ("mean", normal, 4),
+            ("max", distinct, 0),
+            ("min", distinct, 0),
+            ("prod", lambda *s: uniform(0.8, 1.25, *s), 4),
+            ("var", normal, 4),
+            ("std", normal, 4),
+            ("logsumexp", normal, 4),
+        )
+        for shape, axis, keepdims in (
+            ((1, 3), 1, False),
+            ((1, 1), None, False) if op != "std" else ((2,), None, False),  # the gradient of std is NaN at variance 0
+            ((17,), None, True),
+            ((67,), 0, False),
+            ((5, 7), 0, False),
+            ((5, 33), -1, True),
+            ((2, 9, 3), 1, False),
+            ((3, 5, 2, 4), (0, 2), False),
+            ((3, 5, 2, 4), (-1, 1), True),
+            ((2, 3, 4), (0, 1, 2), False),
+            ((0, 3), 1, False),
+        )
+    ],
+    *[
+        Case(op, (normal(*shape),), {"axis": axis, "keepdims": keepdims}, c=0, grad=())
+        for op in ("argmax", "argmin", "all", "any")
+        for shape, axis, keepdims in (((17,), None, False), ((5, 33), -1, True), ((2, 9, 3), 1, False), ((0, 3), 1, False))
+    ],
+    *[
+        Case(op, (integers(0, 9, 3, 5),), {"axis": axis}, c=0)
+        for op in ("sum", "prod", "max", "min", "argmax", "argmin", "all", "any")
+        for axis in (None, 0, 1)
+    ],
+    Case("sum", (booleans(3, 5),), {"axis": 0}, c=0),
+    Case("sum", (normal(70000, 3),), {"axis": 0}, depth=70000, linear=True),
+    Case("max", (normal(70000, 3),), {"axis": 0}, c=0, grad=()),
     # ---- conv
     *[
         Case("conv2d", (normal(*x), normal(*kernel), normal(kernel[3])), kwargs, depth=depth, linear=True)
@@ -222,7 +358,137 @@ CASES: list[Case] = [
         for x, keepdims in (((2, 5, 7, 3), False), ((3, 4, 4, 17), True), ((1, 1, 1, 8), False), ((0, 2, 2, 3), False))
     ],
     # ---- norm
+    *[
+        Case("batch_normalization_training", (normal(*s, c), normal(c), normal(c)), c=8, depth=64, grad_outputs=(0,))
+        for s, c in (((5,), 1), ((6,), 3), ((9,), 7), ((4, 3), 8), ((7,), 15), ((2, 3, 2), 16), ((5,), 17), ((3,), 33))
+    ],
+    *[
+        Case(
+            "batch_normalization_training",
+            tuple(makers),
+            kwargs,
+            c=8,
+            depth=300,
+            grad_outputs=(0,),
+            name=name,
+        )
+        for name, makers, kwargs in (
+            ("no gamma, no beta", [normal(7, 5)], {}),
+            ("gamma only", [normal(7, 5), normal(5)], {}),
+            ("one value", [normal(1, 5), normal(5), normal(5)], {}),
+            ("middle axis", [normal(3, 4, 5), normal(4), normal(4)], {"axis": 1}),
+            ("first axis", [normal(3, 17), normal(3), normal(3)], {"axis": 0, "epsilon": 1e-5}),
+            ("channels first", [normal(2, 3, 5, 7), normal(3), normal(3)], {"axis": -3}),
+            ("vector", [normal(9), normal(9), normal(9)], {}),
+            ("many rows", [normal(3001, 67), normal(67), normal(67)], {}),
+            ("long runs", [normal(2, 2, 20011), normal(2), normal(2)], {"axis": 1}),
+            ("one channel", [normal(40009, 1), normal(1), normal(1)], {}),
+        )
+    ],
+    *[
+        Case("batch_normalization", (normal(*s), normal(c), uniform(0.2, 2, c), *extra), {"axis": axis}, c=16, depth=16)
+        for s, c, axis, extra in (
+            ((0, 3), 3, -1, ()),
+            ((5, 17), 17, -1, (normal(17), normal(17))),
+            ((5, 17), 17, -1, (normal(17),)),
+            ((3, 4, 5), 4, 1, (normal(4), normal(4))),
+            ((2, 3, 3, 8), 8, 3, ()),
+            ((6, 1), 1, 1, (normal(1), normal(1))),
+        )
+    ],
+    *[
+        Case("layer_normalization", (normal(5, n), normal(n), normal(n)), c=16, depth=n)
+        for n in (2, 3, 7, 8, 15, 16, 17, 33, 300)
+    ],
+    Case("layer_normalization", (normal(2, 3, 5),), c=16, depth=5),
+    Case("layer_normalization", (normal(2, 3, 5), normal(5)), c=16, depth=5),
+    Case("layer_normalization", (normal(2, 3, 5), normal(3, 5), normal(3, 5)), {"axis": (-2, -1)}, c=16, depth=15),
+    Case("layer_normalization", (normal(4, 6),), {"axis": (0, 1), "epsilon": 1e-5}, c=16, depth=24),
+    Case("layer_normalization", (normal(0, 6), normal(6), normal(6)), c=16),
+    Case("layer_normalization", (normal(3000, 33), normal(33), normal(33)), c=16, depth=3000),
     # ---- softmax
+    *[
+        Case(op, (normal(*s, scale=3.0),), {"axis": axis}, c=8, depth=16)
+        for op in ("softmax", "log_softmax")
+        for s, axis in (
+            *[((4, n), -1) for n in (1, 3, 7, 8, 15, 16, 17, 33, 100)],
+            *[((3, 5, n), 1) for n in (2, 7, 16, 33)],
+            ((4, 130), 0),
+            ((6,), 0),
+            ((0, 3), -1),
+            ((3, 2, 4, 5), -3),
+            ((1, 1), -1),
+        )
+    ],
     # ---- loss
+    *[
+        Case("categorical_crossentropy", (probabilities(*s, n), make(*s, n)), {"from_logits": logits, **kwargs}, c=8,
+             depth=16, grad=(1,))
+        for logits, make in ((True, normal), (False, lambda *s: uniform(0.3, 1.0, *s)))
+        for s, n, kwargs in (
+            *[((5,), n, {}) for n in (1, 2, 3, 7, 8, 15, 16, 17, 33)],
+            ((), 4, {}),
+            ((2, 3), 10, {"reduction": "none"}),
+            ((4,), 10, {"reduction": "sum", "label_smoothing": 0.1}),
+            ((4,), 3, {"sample_weight": np.array([0.5, 0.0, 2.0, 1.0]), "normalizer": 7.0}),
+            ((2, 3), 5, {"sample_weight": np.array([0.5, 2.0])}),
+            ((2,), 5, {"sample_weight": np.array([[0.5], [2.0]]), "reduction": "none"}),
+            ((1,), 1, {}),
+            ((3000,), 10, {}),
+        )
+    ],
+    *[
+        Case("sparse_categorical_crossentropy", (integers(0, n, *labels), make(*s, n)),
+             {"from_logits": logits, **kwargs}, c=8, depth=16, grad=(1,))
+        for logits, make in ((True, normal), (False, lambda *s: uniform(0.1, 1.0, *s)))
+        for labels, s, n, kwargs in (
+            *[((5,), (5,), n, {}) for n in (2, 3, 7, 8, 10, 16, 17, 33)],
+            ((5, 1), (5,), 4, {"reduction": "none"}),
+            ((2, 3), (2, 3), 5, {"reduction": "sum"}),
+            ((2, 3, 1), (2, 3), 5, {"sample_weight": np.linspace(0, 1, 6).reshape(2, 3)}),
+            ((3,), (3,), 1, {"normalizer": 5}),
+            ((3000,), (3000,), 10, {"sample_weight": np.linspace(0, 1, 3000)}),
+        )
+    ],
+    *[
+        Case("binary_crossentropy", (uniform(0, 1, *a), make(*b)), {"from_logits": logits, **kwargs}, c=8, depth=16,
+             grad=(1,))
+        for logits, make in ((True, normal), (False, lambda *s: uniform(0.05, 0.95, *s)))
+        for a, b, kwargs in (
+            *[((n, 1), (n, 1), {}) for n in (1, 7, 16, 17, 33)],
+            *[((3, n), (3, n), {}) for n in (3, 8, 17)],
+            ((5,), (5,), {"label_smoothing": 0.2}),
+            ((5,), (5, 1), {"reduction": "none"}),
+            ((5, 1), (5,), {"sample_weight": np.linspace(0, 1, 5)}),
+            ((2, 3), (2, 3, 1), {"reduction": "sum"}),
+        )
+    ],
+    *[
+        Case(op, (make(*a), make(*b)), kwargs, c=8, depth=16, grad=(1,))
+        for op, make in (("mean_squared_error", normal), ("mean_absolute_error", distinct))
+        for a, b, kwargs in (
+            *[((n, 1), (n, 1), {}) for n in (1, 7, 16, 33)],
+            ((3, 17), (3, 17), {"sample_weight": np.array([1.0, 0.0, 3.0])}),
+            ((6,), (6,), {}),
+            ((5,), (5, 1), {"reduction": "none"}),
+            ((2, 3, 4), (2, 3, 4), {"reduction": "sum"}),
+        )
+    ],
+    *[
+        Case("weighted_mean", (normal(*s),), kwargs, c=4, depth=64, linear="normalizer" not in kwargs)
+        for s, kwargs in (
+            ((), {}),
+            ((7,), {}),
+            ((7,), {"reduction": "sum"}),
+            ((7,), {"reduction": "none"}),
+            ((3, 4), {"sample_weight": np.array([1.0, 2.0, 0.5]), "reduction": "none"}),
+            ((3, 4), {"sample_weight": np.arange(12.0).reshape(3, 4), "normalizer": 3}),
+            ((9000,), {"sample_weight": np.linspace(0, 1, 9000)}),
+        )
+    ],
     # ---- random
+    *[
+        Case("dropout", (normal(*shape),), {"rate": rate, "seed": 7, "stream": 3, "step": 11}, c=1, linear=True)
+        for shape, rate in (((0,), 0.5), ((1,), 0.5), ((17,), 0.3), ((5, 67), 0.2), ((3, 7, 31), 0.0), ((2, 257), 0.9))
+    ],
 ]

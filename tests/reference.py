@@ -81,8 +81,49 @@ def copy(x):
 
 
 # ---- shape and indexing
+transpose, swapaxes, moveaxis, expand_dims, squeeze = np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze
+broadcast_to, concatenate, stack, split = np.broadcast_to, np.concatenate, np.stack, np.split
+flip, repeat, take, take_along_axis = np.flip, np.repeat, np.take, np.take_along_axis
+
+
+def tile(x, repeats):
+    return np.tile(x, repeats)
+
+
+def unstack(x, axis):
+    return list(np.moveaxis(x, axis, 0))
+
+
+def pad(x, pad_width, constant_values=0):
+    return np.pad(x, pad_width, constant_values=constant_values)
+
+
+def one_hot(x, num_classes, axis=-1):
+    return np.moveaxis((x[..., None] == np.arange(num_classes)).astype(float), -1, axis)
+
+
+def top_k(x, k):
+    order = np.argsort(-x, axis=-1, kind="stable")[..., :k]
+    return np.take_along_axis(x, order, -1), order
+
+
+def in_top_k(targets, predictions, k):
+    return np.array([t in np.argsort(-row)[:k] for t, row in zip(targets, predictions, strict=True)])
+
+
+# ---- comparison
+equal, not_equal, less, less_equal = np.equal, np.not_equal, np.less, np.less_equal
+greater, greater_equal, where = np.greater, np.greater_equal, np.where
+logical_and, logical_or, logical_xor, logical_not = np.logical_and, np.logical_or, np.logical_xor, np.logical_not
+isnan, isinf, isfinite, floor, ceil, round = np.isnan, np.isinf, np.isfinite, np.floor, np.ceil, np.round
 
 # ---- reduce
+sum, mean, max, min, prod, var, std = np.sum, np.mean, np.max, np.min, np.prod, np.var, np.std
+argmax, argmin, all, any = np.argmax, np.argmin, np.all, np.any
+
+
+def logsumexp(x, axis, keepdims):
+    return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
 
 # ---- conv
 
@@ -149,8 +190,132 @@ def global_average_pool2d(x, keepdims=False):
 
 # ---- norm
 
+
+def _along(vector, x, axis):
+    shape = [1] * x.ndim
+    shape[axis] = -1
+    return np.reshape(vector, shape)
+
+
+def batch_normalization(x, mean, variance, gamma=None, beta=None, axis=-1, epsilon=1e-3):
+    y = (x - _along(mean, x, axis)) / np.sqrt(_along(variance, x, axis) + epsilon)
+    if gamma is not None:
+        y = y * _along(gamma, x, axis)
+    return y if beta is None else y + _along(beta, x, axis)
+
+
+def batch_normalization_training(x, gamma=None, beta=None, axis=-1, epsilon=1e-3):
+    others = tuple(d for d in range(x.ndim) if d != axis % x.ndim)
+    mean, variance = x.mean(axis=others), x.var(axis=others)
+    return batch_normalization(x, mean, variance, gamma, beta, axis, epsilon), mean, variance
+
+
+def layer_normalization(x, gamma=None, beta=None, axis=-1, epsilon=1e-3):
+    y = (x - x.mean(axis=axis, keepdims=True)) / np.sqrt(x.var(axis=axis, keepdims=True) + epsilon)
+    if gamma is not None:
+        y = y * gamma
+    return y if beta is None else y + beta
+
+
 # ---- softmax
+
+
+def softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def log_softmax(x, axis=-1):
+    d = x - x.max(axis=axis, keepdims=True)
+    return d - np.log(np.exp(d).sum(axis=axis, keepdims=True))
+
 
 # ---- loss
 
+
+def weighted_mean(values, sample_weight=None, normalizer=None, reduction="mean"):
+    if sample_weight is not None:
+        weight = np.asarray(sample_weight)
+        while weight.ndim > values.ndim:
+            weight = weight[..., 0]
+        values = values * weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
+    if reduction == "none":
+        return values
+    return values.sum() / (1 if reduction == "sum" else values.size if normalizer is None else normalizer)
+
+
+def _log_probability(y_pred, from_logits):
+    if from_logits:
+        return log_softmax(y_pred)
+    return np.log(np.clip(y_pred / y_pred.sum(axis=-1, keepdims=True), 1e-7, 1 - 1e-7))
+
+
+def categorical_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, **weighing):
+    y_true = y_true * (1 - label_smoothing) + label_smoothing / y_pred.shape[-1]
+    return weighted_mean(-(y_true * _log_probability(y_pred, from_logits)).sum(axis=-1), **weighing)
+
+
+def sparse_categorical_crossentropy(y_true, y_pred, from_logits=False, **weighing):
+    labels = y_true.astype(int).reshape(*y_pred.shape[:-1], 1)
+    log_p = np.take_along_axis(_log_probability(y_pred, from_logits), labels, axis=-1)
+    return weighted_mean(-log_p[..., 0], **weighing)
+
+
+def _rows(y_true, y_pred):
+    if y_true.ndim != y_pred.ndim:
+        shape = min(y_true.shape, y_pred.shape, key=len)
+        shape = shape if len(shape) > 1 else (*shape, 1)
+        return y_true.reshape(shape), y_pred.reshape(shape)
+    return y_true, y_pred
+
+
+def binary_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, **weighing):
+    t, z = _rows(y_true * (1 - label_smoothing) + label_smoothing / 2, y_pred)
+    if from_logits:
+        loss = t * softplus(-z) + (1 - t) * softplus(z)
+    else:
+        p = np.clip(z, 1e-7, 1 - 1e-7)
+        loss = -(t * np.log(p) + (1 - t) * np.log(1 - p))
+    return weighted_mean(loss.mean(axis=-1), **weighing)
+
+
+def mean_squared_error(y_true, y_pred, **weighing):
+    t, z = _rows(y_true, y_pred)
+    return weighted_mean(np.square(t - z).mean(axis=-1), **weighing)
+
+
+def mean_absolute_error(y_true, y_pred, **weighing):
+    t, z = _rows(y_true, y_pred)
+    return weighted_mean(np.abs(t - z).mean(axis=-1), **weighing)
+
+
 # ---- random
+
+
+def philox(counter, key):
+    """Philox 4x32-10 of Salmon et al. (2011), on Python's integers."""
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        p0, p1 = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(p1 >> 32) ^ c[1] ^ k[0], p1 & 0xFFFFFFFF, (p0 >> 32) ^ c[3] ^ k[1], p0 & 0xFFFFFFFF]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c
+
+
+def random_words(n, seed, stream, step):
+    """Word i belongs to element i; four elements share a block."""
+    words = []
+    for block in range((n + 3) // 4):
+        counter = (
+            block & 0xFFFFFFFF,
+            (block >> 32) | (stream << 8 & 0xFFFFFFFF),
+            step & 0xFFFFFFFF,
+            (step >> 32) | (stream & 0xFF000000),
+        )
+        words += philox(counter, (seed & 0xFFFFFFFF, seed >> 32))
+    return np.array(words[:n], np.uint32)
+
+
+def dropout(x, rate, seed, stream, step):
+    words = random_words(x.size, seed, stream, step).reshape(x.shape)
+    return np.where(words < round(rate * 2**32), 0, x / (1 - rate))

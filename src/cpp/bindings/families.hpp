@@ -15,7 +15,9 @@
   X(conv)                          \
   X(pool)                          \
   X(norm)                          \
-  X(loss)
+  X(loss)                          \
+  X(random)                        \
+  X(optimizer)
 
 namespace fastnn {
 #define FASTNN_DECLARE(family) void bind_##family(pybind11::module_& m);

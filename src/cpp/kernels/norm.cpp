@@ -16,8 +16,7 @@ FASTNN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 template <class T, class Term>
 FASTNN_INLINE void sum_channels(int64_t rows, int64_t channels, const Term& term, double* first, double* second) {
   constexpr int L = kLanes<T>;
-  auto panel = [&](int64_t c, int width, auto vectors) {
-    constexpr int N = decltype(vectors)::value;
+  auto panel = [&]<int N>(int64_t c, int width) {
     Vec<T> total[2][N] = {};
     for (int64_t r0 = 0; r0 < rows; r0 += kBlock) {
       Vec<T> block[2][N] = {};
@@ -28,21 +27,16 @@ FASTNN_INLINE void sum_channels(int64_t rows, int64_t channels, const Term& term
         total[1][v] += block[1][v];
       }
     }
-    T lanes[2][L];
-    for (int v = 0; v < N; ++v) {
-      store(lanes[0], total[0][v]);
-      store(lanes[1], total[1][v]);
-      for (int i = 0; i < width; ++i) {
-        first[c + v * L + i] = static_cast<double>(lanes[0][i]);
-        second[c + v * L + i] = static_cast<double>(lanes[1][i]);
+    for (int v = 0; v < N; ++v)
+      for (int i = 0; i < L; ++i) {
+        if (i >= width) break;  // in the loop and not its bound: GCC 12 warns of a lane beyond the vector else
+        first[c + v * L + i] = static_cast<double>(total[0][v][i]);
+        second[c + v * L + i] = static_cast<double>(total[1][v][i]);
       }
-    }
   };
-  struct One { static constexpr int value = 1; };
-  struct Four { static constexpr int value = 4; };
   int64_t c = 0;
-  for (; c + 4 * L <= channels; c += 4 * L) panel(c, L, Four{});
-  for (; c < channels; c += L) panel(c, width_at<T>(c, channels), One{});
+  for (; c + 4 * L <= channels; c += 4 * L) panel.template operator()<4>(c, L);
+  for (; c < channels; c += L) panel.template operator()<1>(c, width_at<T>(c, channels));
 }
 
 // Two sums over [0, n): term(at, width, a, b). Lanes beyond `width` must add nothing.
@@ -142,18 +136,18 @@ void forward(T* y, const T* x, const T* mean, const T* scale, const T* shift, in
 }
 
 template <class T>
-void backward(T* dx, const T* dy, const T* x, const T* mean, const T* scale, const T* slope, const T* shift,
+void backward(T* dx, const T* dy, const T* x, const T* mean, const T* scale, const T* slope, const T* center,
               int64_t step, int64_t rows, int64_t channels, bool accumulate) {
   constexpr int L = kLanes<T>;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < channels; c += L) {
       const int width = width_at<T>(c, channels);
       const int64_t at = r * channels + c;
-      Vec<T> d{};
+      Vec<T> d = read(dy + at, width);
       if (x)
-        d = fma(read(x + at, width) - parameter(mean, step, c, width), parameter(slope, step, c, width),
-                parameter(shift, step, c, width));
-      d = fma(read(dy + at, width), parameter(scale, step, c, width), d);
+        d = fma(parameter(mean, step, c, width) - read(x + at, width), parameter(slope, step, c, width),
+                d - parameter(center, step, c, width));
+      d *= parameter(scale, step, c, width);
       if (accumulate) d += read<T>(dx + at, width);
       write(dx + at, d, width);
     }

@@ -5,7 +5,9 @@
 #include "kernels/gemm.hpp"
 #include "kernels/loss.hpp"
 #include "kernels/norm.hpp"
+#include "kernels/optimizer.hpp"
 #include "kernels/pool.hpp"
+#include "kernels/random.hpp"
 #include "kernels/reduce.hpp"
 #include "kernels/softmax.hpp"
 
@@ -19,7 +21,9 @@ namespace fastnn::kernels {
   X(pool, PoolKernels)                 \
   X(norm, NormKernels)                 \
   X(softmax, SoftmaxKernels)           \
-  X(loss, LossKernels)
+  X(loss, LossKernels)                 \
+  X(random, RandomKernels)             \
+  X(optimizer, OptimizerKernels)
 
 template <class T>
 struct Kernels {

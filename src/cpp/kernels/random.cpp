@@ -1,0 +1,232 @@
+#include "kernels/random.hpp"
+
+#include "kernels/math.hpp"
+#include "kernels/register.hpp"
+
+namespace fastnn::kernels {
+namespace {
+
+using Wide = Vec<uint64_t>;  // a block per lane, one of its four words in the low half
+constexpr int kBlocks = kVectorBytes / 8;
+constexpr int kChains = 4;  // one chain of ten rounds is all latency
+constexpr int kWords = kBlocks * kChains * 4;
+static_assert(kRandomBlock % kWords == 0);
+
+// The product of the low halves; what stands in the high ones does not matter.
+FASTNN_INLINE Wide multiply_low(Wide a, Wide b) {
+#if defined(__AVX512F__)
+  return (Wide)_mm512_maskz_mul_epu32(0xFF, (__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+  return (Wide)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__x86_64__)
+  return (Wide)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+  return (a & 0xFFFFFFFFu) * (b & 0xFFFFFFFFu);
+#endif
+}
+
+// y[0, 4 * kBlocks) = the words (a, b, c, d) of each lane in turn
+FASTNN_INLINE void store_blocks(uint32_t* y, Wide a, Wide b, Wide c, Wide d) {
+  const Wide low = (a & 0xFFFFFFFFu) | (b << 32), high = (c & 0xFFFFFFFFu) | (d << 32);
+  uint64_t* to = reinterpret_cast<uint64_t*>(y);
+#if defined(__AVX512F__)
+  store(to, __builtin_shufflevector(low, high, 0, 8, 1, 9, 2, 10, 3, 11));
+  store(to + 8, __builtin_shufflevector(low, high, 4, 12, 5, 13, 6, 14, 7, 15));
+#elif defined(__AVX2__)
+  store(to, __builtin_shufflevector(low, high, 0, 4, 1, 5));
+  store(to + 4, __builtin_shufflevector(low, high, 2, 6, 3, 7));
+#else
+  store(to, __builtin_shufflevector(low, high, 0, 2));
+  store(to + 2, __builtin_shufflevector(low, high, 1, 3));
+#endif
+}
+
+// kRandomBlock words from block `index` on.
+void fill(uint32_t* y, uint64_t index, const PhiloxKey& key) {
+  const Wide m0 = splat<uint64_t>(0xD2511F53u), m1 = splat<uint64_t>(0xCD9E8D57u);
+  Wide lane;
+  for (int i = 0; i < kBlocks; ++i) lane[i] = static_cast<uint64_t>(i);
+  for (int64_t at = 0; at < kRandomBlock; at += kWords) {
+    Wide c0[kChains], c1[kChains], c2[kChains], c3[kChains];
+    for (int j = 0; j < kChains; ++j) {
+      c0[j] = lane + splat(index + static_cast<uint64_t>(at / 4 + j * kBlocks));
+      c1[j] = (c0[j] >> 32) | splat<uint64_t>(key.counter[1]);
+      c2[j] = splat<uint64_t>(key.counter[2]);
+      c3[j] = splat<uint64_t>(key.counter[3]);
+    }
+    uint32_t k0 = key.key[0], k1 = key.key[1];
+    for (int round = 0; round < 10; ++round) {
+      const Wide v0 = splat<uint64_t>(k0), v1 = splat<uint64_t>(k1);
+      for (int j = 0; j < kChains; ++j) {
+        const Wide p0 = multiply_low(c0[j], m0), p1 = multiply_low(c2[j], m1);
+        c0[j] = (p1 >> 32) ^ c1[j] ^ v0;
+        c1[j] = p1;
+        c2[j] = (p0 >> 32) ^ c3[j] ^ v1;
+        c3[j] = p0;
+      }
+      k0 += 0x9E3779B9u;
+      k1 += 0xBB67AE85u;
+    }
+    for (int j = 0; j < kChains; ++j) store_blocks(y + at + j * 4 * kBlocks, c0[j], c1[j], c2[j], c3[j]);
+  }
+}
+
+template <class T>
+void bits(uint32_t* y, int64_t n, uint64_t first, const PhiloxKey& key) {
+  alignas(64) uint32_t words[kRandomBlock];
+  for (int64_t i = 0; i < n; i += kRandomBlock) {
+    fill(words, (first + static_cast<uint64_t>(i)) / 4, key);
+    const int64_t count = n - i < kRandomBlock ? n - i : kRandomBlock;
+    __builtin_memcpy(y + i, words, static_cast<size_t>(count) * sizeof(uint32_t));
+  }
+}
+
+// Lane by lane: is the word at least the threshold? The same words for float and for double.
+template <class T>
+FASTNN_INLINE Mask<T> at_least(const uint32_t* words, uint32_t threshold) {
+  if constexpr (sizeof(T) == 4) {
+    return (Mask<T>)(load(words) >= splat(threshold));
+  } else {
+    typedef uint32_t Half __attribute__((vector_size(kVectorBytes / 2)));
+    Half half;
+    __builtin_memcpy(&half, words, sizeof half);
+    return (Mask<T>)(__builtin_convertvector(half, Vec<int64_t>) >= splat<int64_t>(threshold));
+  }
+}
+
+template <class T>
+void dropout(T* y, const T* x, int64_t n, uint64_t first, const PhiloxKey& key, uint32_t threshold, T keep,
+             bool accumulate) {
+  constexpr int L = kLanes<T>;
+  alignas(64) uint32_t words[kRandomBlock];
+  const Vec<T> vkeep = splat(keep);
+  for (int64_t i = 0; i < n; i += L) {
+    const int64_t at = i % kRandomBlock;
+    if (at == 0) fill(words, (first + static_cast<uint64_t>(i)) / 4, key);
+    const int part = n - i < L ? static_cast<int>(n - i) : L;
+    const bool whole = part == L;
+    const Vec<T> kept = (whole ? load(x + i) : load_part(x + i, part)) / vkeep;
+    Vec<T> r = at_least<T>(words + at, threshold) ? kept : Vec<T>{};
+    if (accumulate) r += whole ? load(y + i) : load_part(y + i, part);
+    if (whole)
+      store(y + i, r);
+    else
+      store_part(y + i, r, part);
+  }
+}
+
+// kRandomBlock uniform numbers in [0, 1), multiples of 2^-24 (2^-52).
+template <class T>
+FASTNN_INLINE void fill_uniform(T* u, uint64_t first, const PhiloxKey& key) {
+  constexpr int words_per_number = sizeof(T) / 4;
+  alignas(64) uint32_t words[kRandomBlock * words_per_number];
+  for (int w = 0; w < words_per_number; ++w)
+    fill(words + w * kRandomBlock, (first * words_per_number + static_cast<uint64_t>(w * kRandomBlock)) / 4, key);
+  using Bits = typename Format<T>::Unsigned;
+  for (int64_t i = 0; i < kRandomBlock; i += kLanes<T>) {
+    Vec<Bits> b;
+    __builtin_memcpy(&b, words + i * words_per_number, sizeof b);
+    if constexpr (sizeof(T) == 4)
+      store(u + i, __builtin_convertvector((Mask<T>)(b >> 8), Vec<T>) * T(0x1p-24));
+    else  // 52 bits as the fraction of a number in [1, 2): no conversion from 64-bit integers before AVX-512
+      store(u + i, as_float<T>((Mask<T>)(b >> 12) | as_int<T>(splat(T(1)))) - T(1));
+  }
+}
+
+// y[0, n) = the first n of every kRandomBlock numbers that `make` turns uniform ones into, in place.
+template <class T, class Make>
+FASTNN_INLINE void generate(T* y, int64_t n, uint64_t first, const PhiloxKey& key, const Make& make) {
+  alignas(64) T block[kRandomBlock];
+  for (int64_t i = 0; i < n; i += kRandomBlock) {
+    fill_uniform(block, first + static_cast<uint64_t>(i), key);
+    make(block);
+    const int64_t count = n - i < kRandomBlock ? n - i : kRandomBlock;
+    __builtin_memcpy(y + i, block, static_cast<size_t>(count) * sizeof(T));
+  }
+}
+
+template <class T>
+void uniform(T* y, int64_t n, uint64_t first, const PhiloxKey& key, T low, T span, T largest) {
+  generate(y, n, first, key, [=](T* block) {
+    for (int64_t i = 0; i < kRandomBlock; i += kLanes<T>) {
+      const Vec<T> value = fma(load(block + i), splat(span), splat(low));
+      store(block + i, min<T>(value, splat(largest)));  // low + span * u may round up to the excluded end
+    }
+  });
+}
+
+// The sine and cosine of 2 pi u for u in [0, 1): u = q / 4 + t with |t| <= 1/8, minimax polynomials in t^2, and a
+// quarter turn per q.
+template <class T>
+FASTNN_INLINE void sincos_turn(Vec<T> u, Vec<T>& sine, Vec<T>& cosine) {
+  const Vec<T> rounder = splat(T(1.5) * Format<T>::shift), shifted = fma(u, splat(T(4)), rounder);
+  const Mask<T> q = as_int<T>(shifted);
+  const Vec<T> t = fma(shifted - rounder, splat(T(-0.25)), u), z = t * t;
+  Vec<T> s, c;
+  if constexpr (sizeof(T) == 4) {
+    s = t * polynomial<T>(z, 6.28318530715f, -41.3417021533f, 81.605204711f, -76.69786635f, 41.4728332f);
+    c = fma(z, polynomial<T>(z, -19.7392088021f, 64.939393977f, -85.456793841f, 60.240450966f, -26.119219f),
+            splat(T(1)));
+  } else {
+    s = t * polynomial<T>(z, 6.28318530717958648, -41.3417022403997601, 81.6052492760749307, -76.7058597529981267,
+                          42.0586939289887834, -15.0946404038915456, 3.81978812016321142, -0.7116358090781666);
+    c = fma(z, polynomial<T>(z, -19.7392088021787172, 64.9393940226682915, -85.4568172066936846, 60.2446413718545633,
+                             -26.4262567778174002, 7.90353561233896018, -1.71433326942099208, 0.279740786065750405),
+            splat(T(1)));
+  }
+  const Mask<T> swap = (q & 1) != 0, flip_sine = (q & 2) != 0, flip_cosine = ((q + 1) & 2) != 0;
+  sine = swap ? c : s;
+  cosine = swap ? s : c;
+  sine = flip_sine ? -sine : sine;
+  cosine = flip_cosine ? -cosine : cosine;
+}
+
+// Box and Muller (1958): element i of the first half and i of the second are the two coordinates of one point.
+template <class T>
+void normal(T* y, int64_t n, uint64_t first, const PhiloxKey& key, T mean, T deviation) {
+  generate(y, n, first, key, [=](T* block) {
+    constexpr int64_t half = kRandomBlock / 2;
+    for (int64_t i = 0; i < half; i += kLanes<T>) {
+      const Vec<T> radius = sqrt(log<T>(T(1) - load(block + i)) * T(-2));  // 1 - u is in (0, 1]
+      Vec<T> sine, cosine;
+      sincos_turn<T>(load(block + half + i), sine, cosine);
+      store(block + i, fma(radius * cosine, splat(deviation), splat(mean)));
+      store(block + half + i, fma(radius * sine, splat(deviation), splat(mean)));
+    }
+  });
+}
+
+// The inverse of the distribution function between -2 and 2 standard deviations: with v = erf(sqrt 2) (2 u - 1) the
+// number is sqrt(2) erfinv(v) = v P(-log(1 - v^2)), P a minimax polynomial of degree 6 (float) or 15 (double).
+template <class T>
+void truncated_normal(T* y, int64_t n, uint64_t first, const PhiloxKey& key, T mean, T deviation) {
+  generate(y, n, first, key, [=](T* block) {
+    constexpr T edge = T(0.95449973610364158560);
+    for (int64_t i = 0; i < kRandomBlock; i += kLanes<T>) {
+      const Vec<T> v = fma(load(block + i), splat(2 * edge), splat(-edge)), w = -log<T>(T(1) - v * v);
+      Vec<T> p;
+      if constexpr (sizeof(T) == 4)
+        p = polynomial<T>(w, 1.25331409324f, 0.328118646607f, 0.0163213275397f, -0.00327158123f, -0.000220065844f,
+                          0.0000923679817f, -6.598684177e-6f);
+      else
+        p = polynomial<T>(w, 1.25331413731550024, 0.328116873869219658, 0.0163332361469178204, -0.00330233240982203947,
+                          -0.00018108057263587926, 0.000065918573096907431, 2.85657092154919291e-6,
+                          -1.43170966280150838e-6, -5.3129397990840119e-8, 3.26587769645998585e-8,
+                          7.21130219226331937e-10, -5.31884568895735482e-10, -1.16142360366946649e-10,
+                          4.67956569125389031e-11, -5.61346759558797674e-12, 2.50950839104515465e-13);
+      store(block + i, fma(min<T>(max<T>(v * p, splat(T(-2))), splat(T(2))), splat(deviation), splat(mean)));
+    }
+  });
+}
+
+template <class T>
+constexpr RandomKernels<T> kTable{bits<T>, dropout<T>, uniform<T>, normal<T>, truncated_normal<T>};
+
+}  // namespace
+
+FASTNN_REGISTER(random) {
+  f32.random = kTable<float>;
+  f64.random = kTable<double>;
+}
+
+}  // namespace fastnn::kernels

@@ -1,0 +1,30 @@
+// Philox 4x32-10 many blocks at a time, and what is made of its bits: uniform and normal numbers and dropout.
+// core/philox.hpp is the definition; these kernels give the same bits.
+#pragma once
+#include <cstdint>
+
+namespace fastnn::kernels {
+
+// The key and the parts of the counter that do not change from block to block.
+struct PhiloxKey {
+  uint32_t key[2];
+  uint32_t counter[4];  // block `index` adds its low 32 bits to counter[0], which is 0, and ors the rest into counter[1]
+};
+
+// Numbers are made this many at a time; `first` of every kernel is a multiple of it.
+constexpr int64_t kRandomBlock = 256;
+
+template <class T>
+struct RandomKernels {
+  // The words of blocks first / 4, first / 4 + 1, ...
+  void (*bits)(uint32_t* y, int64_t n, uint64_t first, const PhiloxKey& key);
+  // y = (accumulate ? y : 0) + (word < threshold ? 0 : x / keep)
+  void (*dropout)(T* y, const T* x, int64_t n, uint64_t first, const PhiloxKey& key, uint32_t threshold, T keep,
+                  bool accumulate);
+  // One word per float, two per double.
+  void (*uniform)(T* y, int64_t n, uint64_t first, const PhiloxKey& key, T low, T span, T largest);
+  void (*normal)(T* y, int64_t n, uint64_t first, const PhiloxKey& key, T mean, T deviation);
+  void (*truncated_normal)(T* y, int64_t n, uint64_t first, const PhiloxKey& key, T mean, T deviation);
+};
+
+}  // namespace fastnn::kernels

@@ -1,0 +1,83 @@
+"""Checks of constructor arguments; each names the layer's class, the argument, and what came."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+Size2 = int | Sequence[int]
+
+
+def positive_int(layer: object, argument: str, value: Any) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{type(layer).__name__}: {argument}: expected a positive int, got {value!r}"
+        ) from None
+    if isinstance(value, bool) or number < 1:
+        raise ValueError(f"{type(layer).__name__}: {argument}: expected a positive int, got {value!r}")
+    return number
+
+
+def positive_pair(layer: object, argument: str, value: Any) -> tuple[int, int]:
+    """(height, width) from one int or two."""
+    pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{type(layer).__name__}: {argument}: expected one or two positive ints, got {value!r}")
+    return positive_int(layer, argument, pair[0]), positive_int(layer, argument, pair[1])
+
+
+def number(layer: object, argument: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """A finite number in [low, high)."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{type(layer).__name__}: {argument}: expected a number, got {value!r}")
+    if not (low <= value < high) or not math.isfinite(value):
+        limits = "finite" if low == -math.inf else f">= {low}" + ("" if high == math.inf else f" and < {high}")
+        raise ValueError(f"{type(layer).__name__}: {argument}: expected a number {limits}, got {value!r}")
+    return float(value)
+
+
+def one_of(layer: object, argument: str, value: Any, allowed: Sequence[str]) -> str:
+    if isinstance(value, str) and value.lower() in allowed:
+        return value.lower()
+    raise ValueError(
+        f"{type(layer).__name__}: {argument}: expected {' or '.join(map(repr, allowed))}, got {value!r}"
+    )
+
+
+def channels_last(layer: object, data_format: Any) -> str:
+    if data_format in (None, "channels_last"):
+        return "channels_last"
+    raise ValueError(
+        f"{type(layer).__name__}: data_format: expected 'channels_last', got {data_format!r}; channels go last: "
+        "x.transpose(0, 2, 3, 1)"
+    )
+
+
+def known_channels(layer: object, input_shape: Sequence[int | None], axis: int = -1) -> int:
+    """The size of the axis that weights are made for."""
+    if not -len(input_shape) <= axis < len(input_shape):
+        raise ValueError(f"axis: expected an axis of x of shape {tuple(input_shape)}, got {axis}")
+    size = input_shape[axis]
+    if size is None:
+        raise ValueError(f"expected x with a known size on axis {axis}, got shape {tuple(input_shape)}")
+    if size < 1:
+        raise ValueError(f"expected x with at least one element on axis {axis}, got shape {tuple(input_shape)}")
+    return size
+
+
+def image_shape(input_shape: Sequence[int | None]) -> None:
+    if len(input_shape) != 4:
+        raise ValueError(
+            f"expected x of shape (batch, height, width, channels), got {tuple(input_shape)}"
+            + ("; one channel: x[..., np.newaxis]" if len(input_shape) == 3 else "")
+        )
+
+
+def shape_without_batch(layer: object, shape: Any) -> tuple[int | None, ...]:
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    return tuple(None if size is None else positive_int(layer, "input_shape", size) for size in sizes)

@@ -1,0 +1,1 @@
+"""Training, evaluation and prediction of anything that is called like a layer."""

@@ -1,0 +1,285 @@
+"""From what users pass as x, y and weights to batches: checked once, gathered and cast batch by batch."""
+
+from __future__ import annotations
+
+import math
+import operator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastnn.random import SeedGenerator, permutation
+
+
+@dataclass
+class Batch:
+    x: np.ndarray
+    y: np.ndarray | None = None
+    sample_weight: np.ndarray | None = None
+
+    @property
+    def rows(self) -> int:
+        return len(self.x)
+
+
+def as_array(value: Any, argument: str) -> np.ndarray:
+    """An array of numbers, without a copy where the value has one. TypeError for anything else."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise TypeError(f"{argument}: expected an array of numbers, got ragged lists") from None
+    if array.dtype.kind == "c":
+        raise TypeError(f"{argument}: {array.dtype} is not supported; use {argument}.real")
+    if array.dtype.kind not in "fiub":
+        ragged = " (ragged lists or Python objects)" if array.dtype.kind == "O" else ""
+        raise TypeError(f"{argument}: expected an array of numbers, got dtype {array.dtype}{ragged}")
+    if array.ndim == 0:
+        raise ValueError(f"{argument}: expected an array of samples, got the number {array}")
+    return array
+
+
+def check_count(argument: str, value: Any, low: int = 1) -> int:
+    kind = "a positive int" if low == 1 else f"an int >= {low}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{argument}: expected {kind}, got {value!r}") from None
+    if isinstance(value, bool):
+        raise TypeError(f"{argument}: expected {kind}, got {value!r}")
+    if not low <= number < 2**63:
+        raise ValueError(f"{argument}: expected {kind}, got {value!r}")
+    return number
+
+
+def is_iterable_of_batches(x: Any) -> bool:
+    """Whether x is a generator, a data loader or the like, and not an array."""
+    if isinstance(x, list | tuple | str | Mapping):
+        return False
+    return hasattr(x, "__next__") or (hasattr(x, "__iter__") and not _is_array(x))
+
+
+def _is_array(x: Any) -> bool:
+    if any(hasattr(x, name) for name in ("__array__", "__array_interface__", "__dlpack__")):
+        return True
+    try:
+        memoryview(x)
+    except TypeError:
+        return False
+    return True
+
+
+class InputSpec:
+    """What a model takes: shape with None for what is open, and dtype."""
+
+    def __init__(self, shape: tuple[int | None, ...] | None, dtype: str) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+
+    def fit(self, x: np.ndarray) -> np.ndarray:
+        """x as the model takes it: a last axis of one is added or dropped as needed, without a copy.
+
+        Raises: ValueError for any other shape.
+        """
+        if self.shape is None:
+            return x
+        if x.ndim == len(self.shape) - 1 and self.shape[-1] == 1:
+            x = x[..., np.newaxis]
+        elif x.ndim == len(self.shape) + 1 and x.shape[-1] == 1:
+            x = x[..., 0]
+        wanted = self.shape[1:]
+        if x.ndim == len(self.shape) and all(
+            want in (None, got) for want, got in zip(wanted, x.shape[1:], strict=True)
+        ):
+            return x
+        expected = ", ".join(["N"] + ["any" if size is None else str(size) for size in wanted])
+        hint = ""
+        if x.ndim == 4 and (x.shape[2], x.shape[3], x.shape[1]) == wanted:
+            hint = "; this looks like channels_first, channels go last: x.transpose(0, 2, 3, 1)"
+        elif x.shape == wanted:
+            hint = "; one sample: x[np.newaxis]"
+        raise ValueError(f"x: expected shape ({expected}), got {x.shape}{hint}")
+
+    def cast(self, batch: Batch) -> Batch:
+        """The batch in the model's dtype; integer targets stay, they are labels."""
+        y, w = batch.y, batch.sample_weight
+        if y is not None and y.dtype.kind == "f":
+            y = y.astype(self.dtype, copy=False)
+        if w is not None:
+            w = w.astype(self.dtype, copy=False)
+        return Batch(batch.x.astype(self.dtype, copy=False), y, w)
+
+
+class ArrayData:
+    """Rows of arrays, in order or shuffled; the last batch may be smaller.
+
+    X is never copied whole: each batch is gathered and cast on its own, or is a view where the rows are in order and
+    the dtype is right.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        batch_size: int | None = None,
+    ) -> None:
+        self.x = as_array(x, "x")
+        self.y = None if y is None else as_array(y, "y")
+        if sample_weight is not None and class_weight is not None:
+            raise ValueError("sample_weight: expected only one of sample_weight and class_weight, got both")
+        self.sample_weight = None if sample_weight is None else as_array(sample_weight, "sample_weight")
+        for name, other in (("y", self.y), ("sample_weight", self.sample_weight)):
+            if other is not None and len(other) != len(self.x):
+                raise ValueError(f"{name}: x has {len(self.x)} samples, {name} has {len(other)}")
+        if self.sample_weight is not None:
+            if self.sample_weight.ndim == 2 and self.sample_weight.shape[1] == 1:
+                self.sample_weight = self.sample_weight[:, 0]
+            if not np.isfinite(self.sample_weight).all():
+                raise ValueError("sample_weight: expected finite numbers, got NaN or infinity")
+        if class_weight is not None:
+            self.sample_weight = class_to_sample_weight(class_weight, self.y)
+        self.batch_size = 32 if batch_size is None else check_count("batch_size", batch_size)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def steps(self) -> int:
+        return math.ceil(len(self) / self.batch_size)
+
+    def split(self, fraction: float) -> tuple[ArrayData, ArrayData]:
+        """All but the last `fraction` of the rows, and these. Views; before any shuffling."""
+        if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
+            raise ValueError(f"validation_split: expected a number > 0 and < 1, got {fraction!r}")
+        at = math.floor(len(self) * (1 - fraction))
+        if at in (0, len(self)):
+            raise ValueError(
+                f"validation_split: {fraction} of {len(self)} samples leaves {at} to train and {len(self) - at} to "
+                "validate"
+            )
+        return self._rows(slice(None, at)), self._rows(slice(at, None))
+
+    def _rows(self, rows: slice) -> ArrayData:
+        y, w = self.y, self.sample_weight
+        return ArrayData(
+            self.x[rows],
+            None if y is None else y[rows],
+            None if w is None else w[rows],
+            batch_size=self.batch_size,
+        )
+
+    def batches(self, order: np.ndarray | None = None) -> Iterator[Batch]:
+        for start in range(0, len(self), self.batch_size):
+            rows: Any = slice(start, start + self.batch_size)
+            if order is not None:
+                rows = order[rows]
+            y, w = self.y, self.sample_weight
+            yield Batch(self.x[rows], None if y is None else y[rows], None if w is None else w[rows])
+
+
+class IterableData:
+    """Batches from a generator, a data loader, or any iterable of (x, y[, sample_weight])."""
+
+    steps: int | None = None
+
+    def __init__(self, source: Iterable[Any], class_weight: Any = None) -> None:
+        self.source = source
+        self.class_weight = class_weight
+
+    def batches(self, order: np.ndarray | None = None) -> Iterator[Batch]:
+        for item in self.source:
+            parts = item if isinstance(item, tuple | list) else (item,)
+            if not 1 <= len(parts) <= 3:
+                raise ValueError(
+                    f"x: expected batches x, (x, y) or (x, y, sample_weight), got a {type(item).__name__} of {len(parts)}"
+                )
+            data = ArrayData(*parts, class_weight=self.class_weight)
+            yield Batch(data.x, data.y, data.sample_weight)
+
+
+Data = ArrayData | IterableData
+
+
+def make_data(
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    batch_size: int | None = None,
+) -> Data:
+    if batch_size is not None:
+        check_count("batch_size", batch_size)
+    if not is_iterable_of_batches(x):
+        return ArrayData(x, y, sample_weight, class_weight, batch_size)
+    for name, value in (("y", y), ("sample_weight", sample_weight)):
+        if value is not None:
+            raise ValueError(f"{name}: expected None, as x is a {type(x).__name__} that gives batches (x, y), got {name}")
+    return IterableData(x, class_weight)
+
+
+class EpochIterator:
+    """The batches of one epoch after another; with `steps` an epoch is that many, wherever the data stand."""
+
+    def __init__(
+        self, data: Data, spec: InputSpec, steps: int | None = None, shuffler: SeedGenerator | None = None
+    ) -> None:
+        self.data, self.spec, self.shuffler = data, spec, shuffler
+        self.limit = None if steps is None else check_count("steps", steps)
+        self.steps = self.limit or data.steps
+        self._current: Iterator[Batch] | None = None
+
+    def epoch(self) -> Iterator[Batch]:
+        seen = 0
+        restarted = False
+        while self.limit is None or seen < self.limit:
+            if self._current is None:
+                self._current = iter(self.data.batches(self._order()))
+            batch = next(self._current, None)
+            if batch is None:
+                self._current = None
+                if self.limit is None:
+                    break
+                if restarted:
+                    warnings.warn(
+                        f"x ran out of data after {seen} of {self.limit} steps", RuntimeWarning, stacklevel=2
+                    )
+                    break
+                restarted = True
+                continue
+            restarted = False
+            batch.x = self.spec.fit(batch.x)
+            yield self.spec.cast(batch)
+            seen += 1
+        if self.limit is None:
+            self._current = None
+            if self.steps is None:
+                self.steps = seen
+
+    def _order(self) -> np.ndarray | None:
+        if self.shuffler is None or not isinstance(self.data, ArrayData):
+            return None
+        return permutation(len(self.data), self.shuffler)
+
+
+def class_to_sample_weight(class_weight: Any, y: np.ndarray | None) -> np.ndarray:
+    """One weight per row, from its label (or the hot entry of its row); 1 for classes without a weight."""
+    if y is None:
+        raise ValueError("class_weight: expected y to be given, got None")
+    labels = y
+    if y.ndim > 1:
+        labels = y.argmax(-1) if y.shape[-1] > 1 else y[..., 0]
+    if labels.ndim != 1:
+        raise ValueError(f"class_weight: expected one label per sample, got y of shape {y.shape}")
+    if class_weight == "balanced":
+        classes, counts = np.unique(labels, return_counts=True)
+        class_weight = dict(zip(classes.tolist(), len(labels) / (len(classes) * counts), strict=True))
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(f"class_weight: expected a dict of weights by class or 'balanced', got {class_weight!r}")
+    weights = np.ones(len(labels))
+    for label, weight in class_weight.items():
+        weights[labels == label] = weight
+    return weights

@@ -1,0 +1,456 @@
+"""Trainer: compile, fit, evaluate and predict for anything that is called like a layer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastnn import optimizers
+from fastnn._core import Tensor, Variable
+from fastnn.callbacks import CallbackList, History
+from fastnn.layers.context import CallContext
+from fastnn.random import SeedGenerator
+from fastnn.tape import GradientTape
+from fastnn.training.compiled import CompiledLoss, CompiledMetrics, warn_without_effect
+from fastnn.training.data import (
+    ArrayData,
+    Batch,
+    Data,
+    EpochIterator,
+    InputSpec,
+    check_count,
+    make_data,
+)
+from fastnn.training.interrupt import interrupts_wait
+from fastnn.training.progress import Progress
+
+Logs = dict[str, float]
+
+
+class Trainer:
+    """What a model can do besides being called. The other base of a model is a Layer."""
+
+    # Of the layer, or of the model that inherits both.
+    name: str
+    dtype: str
+    built: bool
+    trainable_variables: list[Variable]
+    losses: list[Tensor]
+    apply_constraints: Callable[[], None]
+    __call__: Callable[..., Any]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.optimizer: Any = None
+        self.stop_training = False
+        self._compiled_loss: CompiledLoss | None = None
+        self._compiled_metrics: CompiledMetrics | None = None
+        self._shuffler = SeedGenerator()
+        self._training_lock = threading.RLock()
+
+    # ---- what a model provides
+
+    def build_for(self, shape: tuple[int | None, ...]) -> None:
+        """Create the weights for inputs of this shape."""
+        raise NotImplementedError
+
+    @property
+    def batch_input_shape(self) -> tuple[int | None, ...] | None:
+        """The shape of the input with None for the batch, if it is known."""
+        raise NotImplementedError
+
+    # ---- compile
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Choose how to train.
+
+        Args:
+            optimizer: name or object. Default `"rmsprop"`.
+            loss: name, function or object.
+            loss_weights: a factor for the loss.
+            metrics: list of names, functions or objects; `"accuracy"` is resolved by the shapes of y and ŷ.
+            weighted_metrics: the same, weighted by sample or class weights.
+            run_eagerly: every step runs eagerly.
+            steps_per_execution, jit_compile, auto_scale_loss: accepted for Keras's sake; they have no effect.
+        """
+        for name, value, neutral in (
+            ("steps_per_execution", steps_per_execution, (1,)),
+            ("jit_compile", jit_compile, ("auto", False)),
+            ("auto_scale_loss", auto_scale_loss, (True,)),
+        ):
+            if value not in neutral:
+                warn_without_effect(name, value)
+        compiled_loss = CompiledLoss(loss, loss_weights)
+        compiled_metrics = CompiledMetrics(metrics, weighted_metrics)
+        self.optimizer = optimizers.get(optimizer)
+        self._compiled_loss, self._compiled_metrics = compiled_loss, compiled_metrics
+        self.run_eagerly = run_eagerly
+
+    @property
+    def loss(self) -> Any:
+        return None if self._compiled_loss is None else self._compiled_loss.function
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The mean loss and the metrics, as far as they are resolved."""
+        if self._compiled_loss is None or self._compiled_metrics is None:
+            return []
+        return [self._compiled_loss.mean, *self._compiled_metrics.metrics]
+
+    @property
+    def metrics_names(self) -> list[str]:
+        return [metric.name for metric in self.metrics]
+
+    def reset_metrics(self) -> None:
+        for metric in self.metrics:
+            metric.reset_state()
+
+    def _compiled(self, caller: str) -> tuple[CompiledLoss, CompiledMetrics]:
+        if self._compiled_loss is None or self._compiled_metrics is None:
+            raise RuntimeError(
+                f"{caller}: model '{self.name}' has no optimizer and loss yet; call compile(optimizer=, loss=) first"
+            )
+        return self._compiled_loss, self._compiled_metrics
+
+    # ---- the steps: functions of tensors, made of ops
+
+    def train_step(self, x: Any, y: Any, sample_weight: Any) -> None:
+        """One step: compute loss, gradients and metrics, then commit every write. It happens whole or not at all."""
+        loss_of, metrics = self._compiled("train_step")
+        variables = self.trainable_variables
+        with CallContext(training=True) as context:
+            with GradientTape() as tape:
+                y_pred = self(x)
+                loss = loss_of(y, y_pred, sample_weight, self.losses)
+            gradients = tape.gradient(loss, variables)
+        with interrupts_wait():
+            self._update_metrics(y, y_pred, sample_weight, loss, context)
+            if variables:
+                self.optimizer.apply(gradients, variables)
+            context.commit()
+            self.apply_constraints()
+
+    def test_step(self, x: Any, y: Any, sample_weight: Any) -> None:
+        """Loss and metrics of a batch, in inference mode."""
+        loss_of, _ = self._compiled("test_step")
+        with CallContext(training=False) as context:
+            y_pred = self(x)
+            loss = loss_of(y, y_pred, sample_weight, self.losses)
+            self._update_metrics(y, y_pred, sample_weight, loss, context)
+
+    def _update_metrics(
+        self, y: Any, y_pred: Any, sample_weight: Any, loss: Tensor, context: CallContext
+    ) -> None:
+        loss_of, metrics = self._compiled("update")
+        if y is not None:
+            metrics.update(y, y_pred, sample_weight)
+        # The mean over samples: a short last batch counts by its size.
+        loss_of.mean.update_state(loss, y_pred.shape[0])
+
+    def _logs(self, prefix: str = "") -> Logs:
+        return {prefix + m.name: float(m.result()) for m in sorted(self.metrics, key=lambda m: m.name)}
+
+    # ---- fit
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Sequence[Any] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
+    ) -> History:
+        """Train for `epochs - initial_epoch` passes over the data.
+
+        Args:
+            x: array of samples, or an iterable of (x, y[, sample_weight]) batches. Never copied whole.
+            y: targets, one row per sample.
+            batch_size: samples per step; the last batch may be smaller. Default 32.
+            epochs: the number of the last epoch. Default `1`.
+            verbose: 0 nothing, 1 (`"auto"`) a bar, 2 a line per epoch.
+            callbacks: list of Callback objects.
+            validation_split: the share of the *last* rows, before shuffling, that are not trained on but evaluated.
+            validation_data: (x, y), (x, y, sample_weight) or an iterable of such batches, evaluated after each epoch.
+            shuffle: whether rows are drawn in a new order each epoch.
+            class_weight: dict of weights by class, or `"balanced"`.
+            sample_weight: one weight per row (per row and step for sequences).
+            initial_epoch: the number of the first epoch. Default `0`.
+            steps_per_epoch: how many batches make an epoch. Default: all.
+            validation_steps, validation_batch_size: the same for validation.
+            validation_freq: validate every so many epochs, or at the end of the epochs listed (the first is 1).
+        Returns: a History; `.history` maps "loss", each metric and their "val_" twins to one number per epoch.
+        Raises: RuntimeError before `compile`, and while another thread trains this model; ValueError or TypeError for
+            data that do not fit, with all weights as they were.
+        """
+        self._compiled("fit")
+        epochs = check_count("epochs", epochs, low=0)
+        initial_epoch = check_count("initial_epoch", initial_epoch, low=0)
+        verbose = _verbosity(verbose)
+        data = make_data(x, y, sample_weight, class_weight, batch_size)
+        validation: Data | None = None
+        if validation_data is not None:
+            validation = _validation_data(validation_data, validation_batch_size or batch_size)
+        elif validation_split:
+            if not isinstance(data, ArrayData):
+                raise ValueError("validation_split: expected x to be an array, got an iterable of batches")
+            data, validation = data.split(validation_split)
+        if isinstance(data, ArrayData) and len(data) == 0:
+            raise ValueError("x: expected at least one sample, got 0 samples")
+
+        with self._alone("fit"):
+            spec = self._prepare(data)
+            if isinstance(validation, ArrayData):
+                self._prepare(validation)
+            batches = EpochIterator(data, spec, steps_per_epoch, self._shuffler if shuffle else None)
+            history = History()
+            params = {"verbose": verbose, "epochs": epochs, "steps": batches.steps}
+            listeners = CallbackList([history, *(callbacks or [])], self, params)
+            self.history = history
+            self.stop_training = False
+            listeners.call("on_train_begin", {})
+            logs: Logs = {}
+            for epoch in range(initial_epoch, epochs):
+                listeners.call("on_epoch_begin", epoch, {})
+                if verbose:
+                    print(f"Epoch {epoch + 1}/{epochs}", flush=True)
+                progress = Progress(verbose, batches.steps)
+                self.reset_metrics()
+                steps = self._train_epoch(batches, listeners, progress, epoch)
+                logs = self._logs()
+                if validation is not None and _due(validation_freq, epoch):
+                    held_out = EpochIterator(validation, spec, validation_steps)
+                    logs |= self._evaluate(held_out, listeners, None, "val_")
+                listeners.call("on_epoch_end", epoch, logs)
+                progress.finish(steps, logs)
+                if self.stop_training:
+                    break
+            listeners.call("on_train_end", logs)
+        return history
+
+    def _train_epoch(
+        self, batches: EpochIterator, listeners: CallbackList, progress: Progress, epoch: int
+    ) -> int:
+        step = 0
+        try:
+            for batch in batches.epoch():
+                listeners.call_batch("on_train_batch_begin", step, dict)
+                self.train_step(batch.x, batch.y, batch.sample_weight)
+                listeners.call_batch("on_train_batch_end", step, self._logs)
+                step += 1
+                progress.update(step, self._logs)
+                if self.stop_training:
+                    break
+        except Exception as error:
+            error.add_note(f"in epoch {epoch + 1}, step {step + 1}; the model is as of the step before")
+            raise
+        return step
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One step on this batch. Returns its loss, or [loss, *metrics], or a dict of them."""
+        self._compiled("train_on_batch")
+        batch = self._one_batch(x, y, sample_weight, class_weight)
+        with self._alone("train_on_batch"):
+            self.reset_metrics()
+            self.train_step(batch.x, batch.y, batch.sample_weight)
+        return self._results(return_dict)
+
+    # ---- evaluate
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Sequence[Any] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """The loss (with penalties) and metrics over the data: the loss, or [loss, *metrics], or a dict of them."""
+        self._compiled("evaluate")
+        verbose = _verbosity(verbose)
+        data = make_data(x, y, sample_weight, None, batch_size)
+        if isinstance(data, ArrayData) and len(data) == 0:
+            raise ValueError("x: expected at least one sample, got 0 samples")
+        batches = EpochIterator(data, self._prepare(data), steps)
+        listeners = CallbackList(callbacks or [], self, {"verbose": verbose, "steps": batches.steps})
+        logs = self._evaluate(batches, listeners, Progress(verbose, batches.steps), "")
+        return logs if return_dict else self._in_order(logs)
+
+    def _evaluate(
+        self, batches: EpochIterator, listeners: CallbackList, progress: Progress | None, prefix: str
+    ) -> Logs:
+        saved = [(v, np.array(v)) for metric in self.metrics for v in metric.variables]
+        self.reset_metrics()
+        listeners.call("on_test_begin", {})
+        step = 0
+        try:
+            for batch in batches.epoch():
+                listeners.call_batch("on_test_batch_begin", step, dict)
+                self.test_step(batch.x, batch.y, batch.sample_weight)
+                listeners.call_batch("on_test_batch_end", step, self._logs)
+                step += 1
+                if progress is not None:
+                    progress.update(step, self._logs)
+            logs = self._logs(prefix)
+        finally:
+            # An evaluation in a callback leaves the sums of the epoch under way alone.
+            for variable, value in saved:
+                variable.assign(value)
+        listeners.call("on_test_end", logs)
+        if progress is not None:
+            progress.finish(step, logs)
+        return logs
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Loss and metrics of this batch: the loss, or [loss, *metrics], or a dict of them."""
+        self._compiled("test_on_batch")
+        batch = self._one_batch(x, y, sample_weight)
+        self.reset_metrics()
+        self.test_step(batch.x, batch.y, batch.sample_weight)
+        return self._results(return_dict)
+
+    # ---- predict
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Sequence[Any] | None = None,
+    ) -> np.ndarray:
+        """The outputs for x as one array, in inference mode. No samples give an empty result.
+
+        Args:
+            x: array of samples, or an iterable of batches.
+            verbose: `"auto"` prints nothing.
+        """
+        data = make_data(x, batch_size=batch_size)
+        verbose = 0 if verbose == "auto" else _verbosity(verbose)
+        batches = EpochIterator(data, self._prepare(data), steps)
+        listeners = CallbackList(callbacks or [], self, {"verbose": verbose, "steps": batches.steps})
+        progress = Progress(verbose, batches.steps)
+        listeners.call("on_predict_begin", {})
+        outputs: list[np.ndarray] = []
+        for step, batch in enumerate(batches.epoch()):
+            listeners.call_batch("on_predict_batch_begin", step, dict)
+            outputs.append(np.asarray(self(batch.x)))
+            listeners.call_batch("on_predict_batch_end", step, dict)
+            progress.update(step + 1, dict)
+        listeners.call("on_predict_end", {})
+        progress.finish(len(outputs), {})
+        if not outputs and isinstance(data, ArrayData):
+            outputs = [np.asarray(self(batches.spec.cast(Batch(batches.spec.fit(data.x))).x))]
+        if not outputs:
+            raise ValueError("x: expected at least one batch, got none")
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    def predict_on_batch(self, x: Any) -> np.ndarray:
+        """The outputs for this batch."""
+        return np.asarray(self(self._one_batch(x).x))
+
+    # ---- helpers
+
+    @contextmanager
+    def _alone(self, caller: str) -> Iterator[None]:
+        """The model to this thread, for as long as its variables are written."""
+        if not self._training_lock.acquire(blocking=False):
+            raise RuntimeError(f"{caller}: model '{self.name}' is already training in another thread")
+        try:
+            yield
+        finally:
+            self._training_lock.release()
+
+    def _prepare(self, data: Data) -> InputSpec:
+        """Build the model if need be, and see that the data fit it."""
+        if not isinstance(data, ArrayData):
+            if not self.built and self.batch_input_shape is None:
+                return InputSpec(None, self.dtype)
+            return InputSpec(self.batch_input_shape, self.dtype)
+        if not self.built:
+            shape = self.batch_input_shape or (None, *data.x.shape[1:])
+            InputSpec(shape, self.dtype).fit(data.x[:0])
+            self.build_for(shape)
+        spec = InputSpec(self.batch_input_shape, self.dtype)
+        spec.fit(data.x[:0])
+        return spec
+
+    def _one_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None) -> Batch:
+        data = ArrayData(x, y, sample_weight, class_weight)
+        if len(data) == 0:
+            raise ValueError("x: expected at least one sample, got 0 samples")
+        spec = self._prepare(data)
+        return spec.cast(Batch(spec.fit(data.x), data.y, data.sample_weight))
+
+    def _results(self, return_dict: bool) -> Any:
+        logs = self._logs()
+        return logs if return_dict else self._in_order(logs)
+
+    def _in_order(self, logs: Logs) -> float | list[float]:
+        values = [logs[metric.name] for metric in self.metrics]
+        return values[0] if len(values) == 1 else values
+
+
+def _verbosity(verbose: int | str) -> int:
+    if verbose == "auto":
+        return 1
+    if verbose not in (0, 1, 2):
+        raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, got {verbose!r}")
+    return int(verbose)
+
+
+def _validation_data(given: Any, batch_size: int | None) -> Data:
+    if isinstance(given, tuple | list):
+        if not 2 <= len(given) <= 3:
+            raise ValueError(
+                f"validation_data: expected (x, y) or (x, y, sample_weight), got {len(given)} items"
+            )
+        data = make_data(given[0], given[1], *given[2:], batch_size=batch_size)
+    else:
+        data = make_data(given, batch_size=batch_size)
+    if isinstance(data, ArrayData) and len(data) == 0:
+        raise ValueError("validation_data: expected at least one sample, got 0 samples")
+    return data
+
+
+def _due(frequency: int | Sequence[int], epoch: int) -> bool:
+    if isinstance(frequency, int):
+        return (epoch + 1) % check_count("validation_freq", frequency) == 0
+    return epoch + 1 in frequency
