@@ -35,7 +35,9 @@ def as_array(value: Any, argument: str) -> np.ndarray:
         raise TypeError(f"{argument}: {array.dtype} is not supported; use {argument}.real")
     if array.dtype.kind not in "fiub":
         ragged = " (ragged lists or Python objects)" if array.dtype.kind == "O" else ""
-        raise TypeError(f"{argument}: expected an array of numbers, got dtype {array.dtype}{ragged}")
+        raise TypeError(
+            f"{argument}: expected an array of numbers, got dtype {array.dtype}{ragged}"
+        )
     if array.ndim == 0:
         raise ValueError(f"{argument}: expected an array of samples, got the number {array}")
     return array
@@ -130,8 +132,12 @@ class ArrayData:
         self.x = as_array(x, "x")
         self.y = None if y is None else as_array(y, "y")
         if sample_weight is not None and class_weight is not None:
-            raise ValueError("sample_weight: expected only one of sample_weight and class_weight, got both")
-        self.sample_weight = None if sample_weight is None else as_array(sample_weight, "sample_weight")
+            raise ValueError(
+                "sample_weight: expected only one of sample_weight and class_weight, got both"
+            )
+        self.sample_weight = (
+            None if sample_weight is None else as_array(sample_weight, "sample_weight")
+        )
         for name, other in (("y", self.y), ("sample_weight", self.sample_weight)):
             if other is not None and len(other) != len(self.x):
                 raise ValueError(f"{name}: x has {len(self.x)} samples, {name} has {len(other)}")
@@ -153,7 +159,11 @@ class ArrayData:
 
     def split(self, fraction: float) -> tuple[ArrayData, ArrayData]:
         """All but the last `fraction` of the rows, and these. Views; before any shuffling."""
-        if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
+        if (
+            isinstance(fraction, bool)
+            or not isinstance(fraction, int | float)
+            or not 0 < fraction < 1
+        ):
             raise ValueError(f"validation_split: expected a number > 0 and < 1, got {fraction!r}")
         at = math.floor(len(self) * (1 - fraction))
         if at in (0, len(self)):
@@ -178,7 +188,9 @@ class ArrayData:
             if order is not None:
                 rows = order[rows]
             y, w = self.y, self.sample_weight
-            yield Batch(self.x[rows], None if y is None else y[rows], None if w is None else w[rows])
+            yield Batch(
+                self.x[rows], None if y is None else y[rows], None if w is None else w[rows]
+            )
 
 
 class IterableData:
@@ -197,7 +209,8 @@ class IterableData:
                 raise ValueError(
                     f"x: expected batches x, (x, y) or (x, y, sample_weight), got a {type(item).__name__} of {len(parts)}"
                 )
-            data = ArrayData(*parts, class_weight=self.class_weight)
+            x, y, weight = (*parts, None, None)[:3]
+            data = ArrayData(x, y, weight, self.class_weight)
             yield Batch(data.x, data.y, data.sample_weight)
 
 
@@ -217,7 +230,9 @@ def make_data(
         return ArrayData(x, y, sample_weight, class_weight, batch_size)
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
-            raise ValueError(f"{name}: expected None, as x is a {type(x).__name__} that gives batches (x, y), got {name}")
+            raise ValueError(
+                f"{name}: expected None, as x is a {type(x).__name__} that gives batches (x, y), got {name}"
+            )
     return IterableData(x, class_weight)
 
 
@@ -225,7 +240,11 @@ class EpochIterator:
     """The batches of one epoch after another; with `steps` an epoch is that many, wherever the data stand."""
 
     def __init__(
-        self, data: Data, spec: InputSpec, steps: int | None = None, shuffler: SeedGenerator | None = None
+        self,
+        data: Data,
+        spec: InputSpec,
+        steps: int | None = None,
+        shuffler: SeedGenerator | None = None,
     ) -> None:
         self.data, self.spec, self.shuffler = data, spec, shuffler
         self.limit = None if steps is None else check_count("steps", steps)
@@ -245,7 +264,9 @@ class EpochIterator:
                     break
                 if restarted:
                     warnings.warn(
-                        f"x ran out of data after {seen} of {self.limit} steps", RuntimeWarning, stacklevel=2
+                        f"x ran out of data after {seen} of {self.limit} steps",
+                        RuntimeWarning,
+                        stacklevel=2,
                     )
                     break
                 restarted = True
@@ -276,9 +297,13 @@ def class_to_sample_weight(class_weight: Any, y: np.ndarray | None) -> np.ndarra
         raise ValueError(f"class_weight: expected one label per sample, got y of shape {y.shape}")
     if class_weight == "balanced":
         classes, counts = np.unique(labels, return_counts=True)
-        class_weight = dict(zip(classes.tolist(), len(labels) / (len(classes) * counts), strict=True))
+        class_weight = dict(
+            zip(classes.tolist(), len(labels) / (len(classes) * counts), strict=True)
+        )
     if not isinstance(class_weight, Mapping):
-        raise TypeError(f"class_weight: expected a dict of weights by class or 'balanced', got {class_weight!r}")
+        raise TypeError(
+            f"class_weight: expected a dict of weights by class or 'balanced', got {class_weight!r}"
+        )
     weights = np.ones(len(labels))
     for label, weight in class_weight.items():
         weights[labels == label] = weight
