@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 import reference
+
 from fastnn import ops
 
 DTYPES = ("float32", "float64")

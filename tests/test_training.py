@@ -272,14 +272,13 @@ def test_epochs_are_shuffled_differently_and_from_the_seed():
 
     class Spy(layers.Layer):
         def call(self, x):
-            seen.append(np.asarray(x)[:, 0].tolist())
+            if not x.is_placeholder:
+                seen.append(np.asarray(x)[:, 0].tolist())
             return x
 
     x = np.arange(6.0)[:, None]
     model = Sequential([Spy(), layers.Dense(1)])
     model.compile("sgd", "mse")
-    model.predict(x)
-    seen.clear()
     model.fit(x, x, batch_size=4, epochs=2, verbose=0)
     model.fit(x, x, batch_size=4, shuffle=False, verbose=0)
     first, second, third = (seen[i] + seen[i + 1] for i in (0, 2, 4))

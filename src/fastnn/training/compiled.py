@@ -54,15 +54,18 @@ class CompiledMetrics:
 
     def update(self, y: Any, y_pred: Tensor, sample_weight: Any) -> None:
         if self._resolved is None:
-            self._resolved = [
-                (metrics.resolve(m, self._loss, y.shape, y_pred.shape), weighted)
-                for m, weighted in self._asked
-            ]
+            self._resolved = [(self._resolve(m, y, y_pred), weighted) for m, weighted in self._asked]
         for metric, weighted in self._resolved:
             if weighted and sample_weight is not None:
                 metric.update_state(y, y_pred, sample_weight)
             else:
                 metric.update_state(y, y_pred)
+
+    def _resolve(self, identifier: Any, y: Any, y_pred: Tensor) -> Any:
+        metric = metrics.resolve(identifier, self._loss, y.shape, y_pred.shape)
+        if isinstance(identifier, str):
+            metric.name = identifier  # reported under the name that was asked for
+        return metric
 
 
 def warn_without_effect(argument: str, value: Any) -> None:

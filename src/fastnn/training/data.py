@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,11 +74,14 @@ def _is_array(x: Any) -> bool:
 
 
 class InputSpec:
-    """What a model takes: shape with None for what is open, and dtype."""
+    """What a model takes: shape with None for what is open, dtype, and the number of classes if y are labels."""
 
-    def __init__(self, shape: tuple[int | None, ...] | None, dtype: str) -> None:
+    def __init__(
+        self, shape: tuple[int | None, ...] | None, dtype: str, classes: int | None = None
+    ) -> None:
         self.shape = shape
         self.dtype = np.dtype(dtype)
+        self.classes = classes
 
     def fit(self, x: np.ndarray) -> np.ndarray:
         """x as the model takes it: a last axis of one is added or dropped as needed, without a copy.
@@ -103,6 +106,20 @@ class InputSpec:
         elif x.shape == wanted:
             hint = "; one sample: x[np.newaxis]"
         raise ValueError(f"x: expected shape ({expected}), got {x.shape}{hint}")
+
+    def check_labels(self, y: np.ndarray | None) -> None:
+        """ValueError for a label that is no integer, or not in 0 .. classes - 1."""
+        if y is None or self.classes is None or y.size == 0:
+            return
+        wrong = (y < 0) | (y >= self.classes)
+        if y.dtype.kind == "f":
+            wrong |= y != np.floor(y)
+        if wrong.any():
+            index = tuple(map(int, np.argwhere(wrong)[0]))
+            row = f"row {index[0]}" if len(index) == 1 else f"index {list(index)}"
+            raise ValueError(
+                f"y: expected integer labels 0..{self.classes - 1}, got {y[index]} at {row}"
+            )
 
     def cast(self, batch: Batch) -> Batch:
         """The batch in the model's dtype; integer targets stay, they are labels."""
@@ -237,16 +254,25 @@ def make_data(
 
 
 class EpochIterator:
-    """The batches of one epoch after another; with `steps` an epoch is that many, wherever the data stand."""
+    """The batches of one epoch after another; with `steps` an epoch is that many, wherever the data stand.
+
+    `prepare` builds the model for an x if need be and says what it takes. Arrays are checked at once, others as they
+    come.
+    """
 
     def __init__(
         self,
         data: Data,
-        spec: InputSpec,
+        prepare: Callable[[np.ndarray], InputSpec],
         steps: int | None = None,
         shuffler: SeedGenerator | None = None,
     ) -> None:
-        self.data, self.spec, self.shuffler = data, spec, shuffler
+        self.data, self.prepare, self.shuffler = data, prepare, shuffler
+        self.spec: InputSpec | None = None
+        if isinstance(data, ArrayData):
+            self.spec = self.prepare(data.x)
+            self.spec.fit(data.x)
+            self.spec.check_labels(data.y)
         self.limit = None if steps is None else check_count("steps", steps)
         self.steps = self.limit or data.steps
         self._current: Iterator[Batch] | None = None
@@ -272,13 +298,24 @@ class EpochIterator:
                 restarted = True
                 continue
             restarted = False
-            batch.x = self.spec.fit(batch.x)
-            yield self.spec.cast(batch)
+            yield self._checked(batch)
             seen += 1
         if self.limit is None:
             self._current = None
             if self.steps is None:
                 self.steps = seen
+
+    def restart(self) -> None:
+        """Begin the next epoch at the first batch, also with `steps`."""
+        self._current = None
+
+    def _checked(self, batch: Batch) -> Batch:
+        if self.spec is None:
+            self.spec = self.prepare(batch.x)
+        if not isinstance(self.data, ArrayData):  # arrays have been checked whole
+            self.spec.check_labels(batch.y)
+        batch.x = self.spec.fit(batch.x)
+        return self.spec.cast(batch)
 
     def _order(self) -> np.ndarray | None:
         if self.shuffler is None or not isinstance(self.data, ArrayData):

@@ -14,6 +14,7 @@ from fastnn._core import Tensor
 from fastnn.callbacks import CallbackList, History
 from fastnn.layers.base import Layer
 from fastnn.layers.context import CallContext
+from fastnn.losses import SparseCategoricalCrossentropy
 from fastnn.random import SeedGenerator
 from fastnn.tape import GradientTape
 from fastnn.training.compiled import CompiledLoss, CompiledMetrics, warn_without_effect
@@ -220,11 +221,13 @@ class Trainer(Layer):
             raise ValueError("x: expected at least one sample, got 0 samples")
 
         with self._alone("fit"):
-            spec = self._prepare(data)
-            if isinstance(validation, ArrayData):
-                self._prepare(validation)
             batches = EpochIterator(
-                data, spec, steps_per_epoch, self._shuffler if shuffle else None
+                data, self._prepare, steps_per_epoch, self._shuffler if shuffle else None
+            )
+            held_out = (
+                None
+                if validation is None
+                else EpochIterator(validation, self._prepare, validation_steps)
             )
             history = History()
             params = {"verbose": verbose, "epochs": epochs, "steps": batches.steps}
@@ -241,8 +244,8 @@ class Trainer(Layer):
                 self.reset_metrics()
                 steps = self._train_epoch(batches, listeners, progress, epoch)
                 logs = self._logs()
-                if validation is not None and _due(validation_freq, epoch):
-                    held_out = EpochIterator(validation, spec, validation_steps)
+                if held_out is not None and _due(validation_freq, epoch):
+                    held_out.restart()
                     logs |= self._evaluate(held_out, listeners, None, "val_")
                 listeners.call("on_epoch_end", epoch, logs)
                 progress.finish(steps, logs)
@@ -306,7 +309,7 @@ class Trainer(Layer):
         data = make_data(x, y, sample_weight, None, batch_size)
         if isinstance(data, ArrayData) and len(data) == 0:
             raise ValueError("x: expected at least one sample, got 0 samples")
-        batches = EpochIterator(data, self._prepare(data), steps)
+        batches = EpochIterator(data, self._prepare, steps)
         listeners = CallbackList(
             callbacks or [], self, {"verbose": verbose, "steps": batches.steps}
         )
@@ -370,7 +373,7 @@ class Trainer(Layer):
         """
         data = make_data(x, batch_size=batch_size)
         verbose = 0 if verbose == "auto" else _verbosity(verbose)
-        batches = EpochIterator(data, self._prepare(data), steps)
+        batches = EpochIterator(data, self._prepare, steps)
         listeners = CallbackList(
             callbacks or [], self, {"verbose": verbose, "steps": batches.steps}
         )
@@ -385,7 +388,8 @@ class Trainer(Layer):
         listeners.call("on_predict_end", {})
         progress.finish(len(outputs), {})
         if not outputs and isinstance(data, ArrayData):
-            outputs = [np.asarray(self(batches.spec.cast(Batch(batches.spec.fit(data.x))).x))]
+            spec = self._prepare(data.x)
+            outputs = [np.asarray(self(spec.cast(Batch(spec.fit(data.x))).x))]
         if not outputs:
             raise ValueError("x: expected at least one batch, got none")
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
@@ -408,19 +412,20 @@ class Trainer(Layer):
         finally:
             self._training_lock.release()
 
-    def _prepare(self, data: Data) -> InputSpec:
-        """Build the model if need be, and see that the data fit it."""
-        if not isinstance(data, ArrayData):
-            if not self.built and self.batch_input_shape is None:
-                return InputSpec(None, self.dtype)
-            return InputSpec(self.batch_input_shape, self.dtype)
+    def _prepare(self, x: np.ndarray) -> InputSpec:
+        """What the model takes; built for x if it has not been."""
         if not self.built:
-            shape = self.batch_input_shape or (None, *data.x.shape[1:])
-            InputSpec(shape, self.dtype).fit(data.x[:0])
+            shape = self.batch_input_shape or (None, *x.shape[1:])
+            InputSpec(shape, self.dtype).fit(x)
             self.build_for(shape)
-        spec = InputSpec(self.batch_input_shape, self.dtype)
-        spec.fit(data.x[:0])
-        return spec
+        return InputSpec(self.batch_input_shape, self.dtype, self._classes())
+
+    def _classes(self) -> int | None:
+        """The number of classes where the loss takes labels."""
+        shape = self.batch_input_shape
+        if shape is None or not isinstance(self.loss, SparseCategoricalCrossentropy):
+            return None
+        return self.compute_output_shape(shape)[-1]
 
     def _one_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None
@@ -428,7 +433,8 @@ class Trainer(Layer):
         data = ArrayData(x, y, sample_weight, class_weight)
         if len(data) == 0:
             raise ValueError("x: expected at least one sample, got 0 samples")
-        spec = self._prepare(data)
+        spec = self._prepare(data.x)
+        spec.check_labels(data.y)
         return spec.cast(Batch(spec.fit(data.x), data.y, data.sample_weight))
 
     def _results(self, return_dict: bool) -> Any:
