@@ -66,6 +66,7 @@ class Case:
     depth: int = 1
     # Which inputs have a gradient; the others are labels, indices, masks.
     grad: tuple[int, ...] | None = None  # None: every floating input
+    grad_outputs: tuple[int, ...] | None = None  # which floating outputs carry one; None: all
     linear: bool = False  # in its first gradient input: the adjoint identity must hold to 1e-13
     listed: bool = False  # the op takes its inputs as one list
     name: str = ""
@@ -357,8 +358,135 @@ CASES: list[Case] = [
         for x, keepdims in (((2, 5, 7, 3), False), ((3, 4, 4, 17), True), ((1, 1, 1, 8), False), ((0, 2, 2, 3), False))
     ],
     # ---- norm
+    *[
+        Case("batch_normalization_training", (normal(*s, c), normal(c), normal(c)), c=8, depth=64, grad_outputs=(0,))
+        for s, c in (((5,), 1), ((6,), 3), ((9,), 7), ((4, 3), 8), ((7,), 15), ((2, 3, 2), 16), ((5,), 17), ((3,), 33))
+    ],
+    *[
+        Case(
+            "batch_normalization_training",
+            tuple(makers),
+            kwargs,
+            c=8,
+            depth=300,
+            grad_outputs=(0,),
+            name=name,
+        )
+        for name, makers, kwargs in (
+            ("no gamma, no beta", [normal(7, 5)], {}),
+            ("gamma only", [normal(7, 5), normal(5)], {}),
+            ("beta only", [normal(7, 5)], {"beta": np.linspace(-1, 1, 5)}),
+            ("one value", [normal(1, 5), normal(5), normal(5)], {}),
+            ("middle axis", [normal(3, 4, 5), normal(4), normal(4)], {"axis": 1}),
+            ("first axis", [normal(3, 17), normal(3), normal(3)], {"axis": 0, "epsilon": 1e-5}),
+            ("channels first", [normal(2, 3, 5, 7), normal(3), normal(3)], {"axis": -3}),
+            ("vector", [normal(9), normal(9), normal(9)], {}),
+            ("many rows", [normal(3001, 67), normal(67), normal(67)], {}),
+            ("long runs", [normal(2, 2, 20011), normal(2), normal(2)], {"axis": 1}),
+            ("one channel", [normal(40009, 1), normal(1), normal(1)], {}),
+        )
+    ],
+    *[
+        Case("batch_normalization", (normal(*s), normal(c), uniform(0.2, 2, c), *extra), {"axis": axis}, c=16, depth=16)
+        for s, c, axis, extra in (
+            ((0, 3), 3, -1, ()),
+            ((5, 17), 17, -1, (normal(17), normal(17))),
+            ((5, 17), 17, -1, (normal(17),)),
+            ((3, 4, 5), 4, 1, (normal(4), normal(4))),
+            ((2, 3, 3, 8), 8, 3, ()),
+            ((6, 1), 1, 1, (normal(1), normal(1))),
+        )
+    ],
+    *[
+        Case("layer_normalization", (normal(5, n), normal(n), normal(n)), c=16, depth=n)
+        for n in (2, 3, 7, 8, 15, 16, 17, 33, 300)
+    ],
+    Case("layer_normalization", (normal(2, 3, 5),), c=16, depth=5),
+    Case("layer_normalization", (normal(2, 3, 5), normal(5)), c=16, depth=5),
+    Case("layer_normalization", (normal(2, 3, 5), normal(3, 5), normal(3, 5)), {"axis": (-2, -1)}, c=16, depth=15),
+    Case("layer_normalization", (normal(4, 6),), {"axis": (0, 1), "epsilon": 1e-5}, c=16, depth=24),
+    Case("layer_normalization", (normal(0, 6), normal(6), normal(6)), c=16),
+    Case("layer_normalization", (normal(3000, 33), normal(33), normal(33)), c=16, depth=3000),
     # ---- softmax
+    *[
+        Case(op, (normal(*s, scale=3.0),), {"axis": axis}, c=8, depth=16)
+        for op in ("softmax", "log_softmax")
+        for s, axis in (
+            *[((4, n), -1) for n in (1, 3, 7, 8, 15, 16, 17, 33, 100)],
+            *[((3, 5, n), 1) for n in (2, 7, 16, 33)],
+            ((4, 130), 0),
+            ((6,), 0),
+            ((0, 3), -1),
+            ((3, 2, 4, 5), -3),
+            ((1, 1), -1),
+        )
+    ],
     # ---- loss
+    *[
+        Case("categorical_crossentropy", (probabilities(*s, n), make(*s, n)), {"from_logits": logits, **kwargs}, c=8,
+             depth=16, grad=(1,))
+        for logits, make in ((True, normal), (False, probabilities))
+        for s, n, kwargs in (
+            *[((5,), n, {}) for n in (1, 2, 3, 7, 8, 15, 16, 17, 33)],
+            ((), 4, {}),
+            ((2, 3), 10, {"reduction": "none"}),
+            ((4,), 10, {"reduction": "sum", "label_smoothing": 0.1}),
+            ((4,), 3, {"sample_weight": np.array([0.5, 0.0, 2.0, 1.0]), "normalizer": 7.0}),
+            ((2, 3), 5, {"sample_weight": np.array([0.5, 2.0])}),
+            ((2,), 5, {"sample_weight": np.array([[0.5], [2.0]]), "reduction": "none"}),
+            ((1,), 1, {}),
+            ((3000,), 10, {}),
+        )
+    ],
+    *[
+        Case("sparse_categorical_crossentropy", (integers(0, n, *labels), make(*s, n)),
+             {"from_logits": logits, **kwargs}, c=8, depth=16, grad=(1,))
+        for logits, make in ((True, normal), (False, lambda *s: uniform(0.1, 1.0, *s)))
+        for labels, s, n, kwargs in (
+            *[((5,), (5,), n, {}) for n in (2, 3, 7, 8, 10, 16, 17, 33)],
+            ((5, 1), (5,), 4, {"reduction": "none"}),
+            ((2, 3), (2, 3), 5, {"reduction": "sum"}),
+            ((2, 3, 1), (2, 3), 5, {"sample_weight": np.linspace(0, 1, 6).reshape(2, 3)}),
+            ((3,), (3,), 1, {"normalizer": 5}),
+            ((3000,), (3000,), 10, {"sample_weight": np.linspace(0, 1, 3000)}),
+        )
+    ],
+    *[
+        Case("binary_crossentropy", (uniform(0, 1, *a), make(*b)), {"from_logits": logits, **kwargs}, c=8, depth=16,
+             grad=(1,))
+        for logits, make in ((True, normal), (False, lambda *s: uniform(0.05, 0.95, *s)))
+        for a, b, kwargs in (
+            *[((n, 1), (n, 1), {}) for n in (1, 7, 16, 17, 33)],
+            *[((3, n), (3, n), {}) for n in (3, 8, 17)],
+            ((5,), (5,), {"label_smoothing": 0.2}),
+            ((5,), (5, 1), {"reduction": "none"}),
+            ((5, 1), (5,), {"sample_weight": np.linspace(0, 1, 5)}),
+            ((2, 3), (2, 3, 1), {"reduction": "sum"}),
+        )
+    ],
+    *[
+        Case(op, (make(*a), make(*b)), kwargs, c=8, depth=16, grad=(1,))
+        for op, make in (("mean_squared_error", normal), ("mean_absolute_error", distinct))
+        for a, b, kwargs in (
+            *[((n, 1), (n, 1), {}) for n in (1, 7, 16, 33)],
+            ((3, 17), (3, 17), {"sample_weight": np.array([1.0, 0.0, 3.0])}),
+            ((6,), (6,), {}),
+            ((5,), (5, 1), {"reduction": "none"}),
+            ((2, 3, 4), (2, 3, 4), {"reduction": "sum"}),
+        )
+    ],
+    *[
+        Case("weighted_mean", (normal(*s),), kwargs, c=4, depth=64, linear="normalizer" not in kwargs)
+        for s, kwargs in (
+            ((), {}),
+            ((7,), {}),
+            ((7,), {"reduction": "sum"}),
+            ((7,), {"reduction": "none"}),
+            ((3, 4), {"sample_weight": np.array([1.0, 2.0, 0.5]), "reduction": "none"}),
+            ((3, 4), {"sample_weight": np.arange(12.0).reshape(3, 4), "normalizer": 3}),
+            ((9000,), {"sample_weight": np.linspace(0, 1, 9000)}),
+        )
+    ],
     # ---- random
     *[
         Case("dropout", (normal(*shape),), {"rate": rate, "seed": 7, "stream": 3, "step": 11}, c=1, linear=True)

@@ -190,9 +190,104 @@ def global_average_pool2d(x, keepdims=False):
 
 # ---- norm
 
+
+def _along(vector, x, axis):
+    shape = [1] * x.ndim
+    shape[axis] = -1
+    return np.reshape(vector, shape)
+
+
+def batch_normalization(x, mean, variance, gamma=None, beta=None, axis=-1, epsilon=1e-3):
+    y = (x - _along(mean, x, axis)) / np.sqrt(_along(variance, x, axis) + epsilon)
+    if gamma is not None:
+        y = y * _along(gamma, x, axis)
+    return y if beta is None else y + _along(beta, x, axis)
+
+
+def batch_normalization_training(x, gamma=None, beta=None, axis=-1, epsilon=1e-3):
+    others = tuple(d for d in range(x.ndim) if d != axis % x.ndim)
+    mean, variance = x.mean(axis=others), x.var(axis=others)
+    return batch_normalization(x, mean, variance, gamma, beta, axis, epsilon), mean, variance
+
+
+def layer_normalization(x, gamma=None, beta=None, axis=-1, epsilon=1e-3):
+    y = (x - x.mean(axis=axis, keepdims=True)) / np.sqrt(x.var(axis=axis, keepdims=True) + epsilon)
+    if gamma is not None:
+        y = y * gamma
+    return y if beta is None else y + beta
+
+
 # ---- softmax
 
+
+def softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def log_softmax(x, axis=-1):
+    d = x - x.max(axis=axis, keepdims=True)
+    return d - np.log(np.exp(d).sum(axis=axis, keepdims=True))
+
+
 # ---- loss
+
+
+def weighted_mean(values, sample_weight=None, normalizer=None, reduction="mean"):
+    if sample_weight is not None:
+        weight = np.asarray(sample_weight)
+        while weight.ndim > values.ndim:
+            weight = weight[..., 0]
+        values = values * weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
+    if reduction == "none":
+        return values
+    return values.sum() / (1 if reduction == "sum" else values.size if normalizer is None else normalizer)
+
+
+def _log_probability(y_pred, from_logits):
+    if from_logits:
+        return log_softmax(y_pred)
+    return np.log(np.clip(y_pred / y_pred.sum(axis=-1, keepdims=True), 1e-7, 1 - 1e-7))
+
+
+def categorical_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, **weighing):
+    y_true = y_true * (1 - label_smoothing) + label_smoothing / y_pred.shape[-1]
+    return weighted_mean(-(y_true * _log_probability(y_pred, from_logits)).sum(axis=-1), **weighing)
+
+
+def sparse_categorical_crossentropy(y_true, y_pred, from_logits=False, **weighing):
+    labels = y_true.astype(int).reshape(*y_pred.shape[:-1], 1)
+    log_p = np.take_along_axis(_log_probability(y_pred, from_logits), labels, axis=-1)
+    return weighted_mean(-log_p[..., 0], **weighing)
+
+
+def _rows(y_true, y_pred):
+    if y_true.ndim != y_pred.ndim:
+        shape = min(y_true.shape, y_pred.shape, key=len)
+        shape = shape if len(shape) > 1 else (*shape, 1)
+        return y_true.reshape(shape), y_pred.reshape(shape)
+    return y_true, y_pred
+
+
+def binary_crossentropy(y_true, y_pred, from_logits=False, label_smoothing=0.0, **weighing):
+    t, z = _rows(y_true * (1 - label_smoothing) + label_smoothing / 2, y_pred)
+    if from_logits:
+        loss = t * softplus(-z) + (1 - t) * softplus(z)
+    else:
+        p = np.clip(z, 1e-7, 1 - 1e-7)
+        loss = -(t * np.log(p) + (1 - t) * np.log(1 - p))
+    return weighted_mean(loss.mean(axis=-1), **weighing)
+
+
+def mean_squared_error(y_true, y_pred, **weighing):
+    t, z = _rows(y_true, y_pred)
+    return weighted_mean(np.square(t - z).mean(axis=-1), **weighing)
+
+
+def mean_absolute_error(y_true, y_pred, **weighing):
+    t, z = _rows(y_true, y_pred)
+    return weighted_mean(np.abs(t - z).mean(axis=-1), **weighing)
+
 
 # ---- random
 

@@ -19,6 +19,8 @@ from fastnn.layers import Input
 from fastnn.models import Model, Sequential
 from fastnn.tape import GradientTape
 
+__version__ = "0.1.0"
+
 __all__ = [
     "GradientTape",
     "Graph",

@@ -1,7 +1,7 @@
 """First values of weights, with the names, defaults and semantics of Keras 3.
 
-An initialiser is called with a shape and returns an array. With an int seed, or none, it gives the same values at every
-call; with a SeedGenerator each call draws anew.
+An initialiser is called with a shape and returns an array. With an int seed, or none, it gives the
+same values at every call; with a SeedGenerator each call draws anew.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ TRUNCATED_DEVIATION = 0.87962566103423978
 
 
 class Initializer:
-    """Base class. A subclass defines `__call__(shape, dtype=None)` and, if it has arguments, `get_config`."""
+    """Base class.
+
+    A subclass defines `__call__(shape, dtype=None)` and, if it has arguments, `get_config`.
+    """
 
     def __call__(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} must define __call__(shape, dtype)")
@@ -119,7 +122,7 @@ class Identity(Initializer):
     def __call__(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> np.ndarray:
         if len(shape) != 2:
             raise ValueError(f"Identity: expected a shape of 2 dimensions, got {tuple(shape)}")
-        return np.asarray(self.gain * np.eye(*shape), np.dtype(dtype or _core.floatx()))
+        return np.asarray(self.gain * np.eye(shape[0], shape[1]), np.dtype(dtype or _core.floatx()))
 
     def get_config(self) -> dict[str, Any]:
         return {"gain": self.gain}
@@ -272,7 +275,9 @@ class LecunNormal(_Scaled):
 
 
 class Orthogonal(_Random):
-    """`gain` times a matrix with orthonormal rows or columns, whichever are fewer. Saxe et al. (2014), arXiv:1312.6120.
+    """`gain` times a matrix with orthonormal rows or columns, whichever are fewer.
+
+    Saxe et al. (2014), arXiv:1312.6120.
 
     A shape of more than two dimensions is seen as (all but the last, last).
     """

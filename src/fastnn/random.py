@@ -29,11 +29,13 @@ class SeedGenerator:
     """A stream of random numbers: each use is one `step` further along it.
 
     Args:
-        seed: int, or `None` for the seed of :func:`set_seed` (a fresh one where that was never called).
+        seed: int, or `None` for the seed of :func:`set_seed` (a fresh one where that was never
+            called).
 
     Attributes:
         seed: int.
-        stream: int, a number of its own for every generator, counted from the last :func:`set_seed`.
+        stream: int, a number of its own for every generator, counted from the last
+            :func:`set_seed`.
         step: non-trainable int64 Variable, the number of draws made so far.
     """
 
@@ -99,7 +101,10 @@ def set_seed(seed: int) -> None:
 
 
 def draw_key(seed: int | SeedGenerator | None) -> tuple[int, int, int]:
-    """(seed, stream, step) of one draw: a generator advances, an int gives the same numbers every time."""
+    """The (seed, stream, step) of one draw.
+
+    A generator advances, an int gives the same numbers every time.
+    """
     if seed is None:
         seed = _state.default_generator()
     if isinstance(seed, SeedGenerator):
@@ -141,7 +146,10 @@ def truncated_normal(
 
 
 def permutation(n: int, seed: int | SeedGenerator | None = None, step: int = 0) -> np.ndarray:
-    """The numbers 0 .. n-1 in random order; `step` (an epoch, say) selects among the orders of one int seed."""
+    """The numbers 0 .. n-1 in random order.
+
+    `step` (an epoch, say) selects among the orders of one int seed.
+    """
     key_seed, stream, own_step = draw_key(seed)
     return _core.random_permutation(n, key_seed, stream, own_step + step)
 

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any
 
 from fastnn import _core
-from fastnn._typing import ArrayLike
 
 
 class GradientTape:
@@ -50,7 +49,7 @@ class GradientTape:
         self,
         target: Any,
         sources: Any,
-        output_gradients: ArrayLike | list[ArrayLike | None] | None = None,
+        output_gradients: Any = None,
         unconnected_gradients: str = "none",
     ) -> Any:
         """The gradient of the sum of `target` with respect to each source, in the structure of `sources`.

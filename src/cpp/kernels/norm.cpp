@@ -16,8 +16,7 @@ FASTNN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 template <class T, class Term>
 FASTNN_INLINE void sum_channels(int64_t rows, int64_t channels, const Term& term, double* first, double* second) {
   constexpr int L = kLanes<T>;
-  auto panel = [&](int64_t c, int width, auto vectors) {
-    constexpr int N = decltype(vectors)::value;
+  auto panel = [&]<int N>(int64_t c, int width) {
     Vec<T> total[2][N] = {};
     for (int64_t r0 = 0; r0 < rows; r0 += kBlock) {
       Vec<T> block[2][N] = {};
@@ -38,11 +37,9 @@ FASTNN_INLINE void sum_channels(int64_t rows, int64_t channels, const Term& term
       }
     }
   };
-  struct One { static constexpr int value = 1; };
-  struct Four { static constexpr int value = 4; };
   int64_t c = 0;
-  for (; c + 4 * L <= channels; c += 4 * L) panel(c, L, Four{});
-  for (; c < channels; c += L) panel(c, width_at<T>(c, channels), One{});
+  for (; c + 4 * L <= channels; c += 4 * L) panel.template operator()<4>(c, L);
+  for (; c < channels; c += L) panel.template operator()<1>(c, width_at<T>(c, channels));
 }
 
 // Two sums over [0, n): term(at, width, a, b). Lanes beyond `width` must add nothing.

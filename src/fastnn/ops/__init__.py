@@ -12,10 +12,13 @@ from fastnn.ops.conv import *
 from fastnn.ops.dense import *
 from fastnn.ops.elementwise import *
 from fastnn.ops.indexing import *
+from fastnn.ops.loss import *
+from fastnn.ops.norm import *
 from fastnn.ops.optimizer import *
 from fastnn.ops.pool import *
 from fastnn.ops.random import *
 from fastnn.ops.reduce import *
 from fastnn.ops.shape import *
+from fastnn.ops.softmax import *
 
 attach_operators()

@@ -1,4 +1,4 @@
-"""Python's operators and NumPy's methods on Tensor and Variable, in terms of the ops of the same meaning."""
+"""Python's operators and NumPy's methods on Tensor and Variable, in terms of fastnn.ops."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _UFUNCS: dict[str, Callable[..., Any]] = {
     "greater": _core.greater,
     "greater_equal": _core.greater_equal,
 }
-_OP_OF_UFUNC = {"absolute": "abs", "conjugate": "copy", "logaddexp": "logsumexp", "true_divide": "divide"}
+_OP_OF_UFUNC = {"absolute": "abs", "rint": "round", "floor_divide": "floor"}
 
 
 def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
@@ -52,7 +52,8 @@ def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: An
         return _UFUNCS[name](*inputs)
     call = f"np.{name}" if method == "__call__" else f"np.{name}.{method}"
     raise TypeError(
-        f"{call} does not compute with fastnn tensors; use fastnn.ops.{_OP_OF_UFUNC.get(name, name)}, or "
+        f"{call} does not compute with fastnn tensors; use "
+        f"fastnn.ops.{_OP_OF_UFUNC.get(name, name)}, or "
         "np.asarray(tensor) for a NumPy result off the tape"
     )
 
@@ -76,7 +77,7 @@ def _comparison(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
 def _logic(op: Callable[..., Any], symbol: str) -> Callable[[Any, Any], Any]:
     def combine(self: Any, other: Any) -> Any:
         for operand in (self, other):
-            if not isinstance(operand, bool) and getattr(operand, "dtype", None) != bool:
+            if not isinstance(operand, bool) and str(getattr(operand, "dtype", None)) != "bool":
                 raise TypeError(f"{symbol}: expected two operands of dtype bool, got {operand!r}")
         return op(self, other)
 
@@ -90,9 +91,13 @@ def _iterate(self: Any) -> Iterator[Any]:
 
 
 def _invert(self: Any) -> Any:
-    if self.dtype != bool:
+    if self.dtype.kind != "b":
         raise TypeError(f"~: expected a tensor of dtype bool, got {self.dtype}")
     return logical_not(self)
+
+
+def _transpose(self: Any, *axes: Any) -> Any:
+    return _core.transpose(self, _spread(axes[0], axes[1:]) if axes else None)
 
 
 def _spread(first: Any, rest: tuple[Any, ...]) -> Any:
@@ -101,6 +106,7 @@ def _spread(first: Any, rest: tuple[Any, ...]) -> Any:
 
 
 def attach_operators() -> None:
+    cls: Any
     for cls in (_core.Tensor, _core.Variable):
         own_hash = cls.__hash__
         for name, op in _BINARY.items():
@@ -121,7 +127,7 @@ def attach_operators() -> None:
         cls.__array_ufunc__ = _array_ufunc
         cls.T = property(lambda self: _core.transpose(self))
         cls.reshape = lambda self, shape, *rest: _core.reshape(self, _spread(shape, rest))
-        cls.transpose = lambda self, *axes: _core.transpose(self, _spread(axes[0], axes[1:]) if axes else None)
+        cls.transpose = _transpose
         cls.flatten = lambda self: _core.copy(_core.reshape(self, -1))
         cls.astype = lambda self, dtype: _core.cast(self, dtype)
         for name in ("sum", "mean", "max", "min"):

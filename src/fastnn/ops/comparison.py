@@ -93,7 +93,8 @@ def isfinite(x: ArrayLike) -> Tensor:
 
 
 def where(condition: ArrayLike, x1: ArrayLike, x2: ArrayLike) -> Tensor:
-    """x1 where `condition` is other than 0, x2 elsewhere. The gradient goes to the operand that was chosen."""
+    """x1 where `condition` is other than 0, x2 elsewhere. The gradient goes to the operand that
+    was chosen."""
     return _core.where(condition, x1, x2)
 
 

@@ -15,7 +15,8 @@ __all__ = ["in_top_k", "one_hot", "take", "take_along_axis", "top_k"]
 
 
 def getitem(x: Any, key: Any) -> Tensor:
-    """x[key] as NumPy's basic indexing, in memory of its own; integer arrays index the first axis."""
+    """x[key] as NumPy's basic indexing, in memory of its own; integer arrays index the first
+    axis."""
     if isinstance(key, list | np.ndarray | _core.Tensor | _core.Variable):
         return _take_rows(x, key)
     keys = list(key) if isinstance(key, tuple) else [key]
@@ -33,9 +34,10 @@ def getitem(x: Any, key: Any) -> Tensor:
             added.append(place)
         elif isinstance(k, slice):
             ranges.append(k)
-        elif isinstance(k, bool | np.bool_) or not hasattr(k, "__index__") or getattr(k, "ndim", 0):
+        elif isinstance(k, bool | np.bool_) or not hasattr(k, "__index__") or np.ndim(k):
             raise IndexError(
-                "only integers, slices (`:`), ellipsis (`...`), None and one integer array are valid indices, "
+                "only integers, slices (`:`), ellipsis (`...`), None and one integer array are "
+                "valid indices, "
                 f"got {type(k).__name__}; see fastnn.ops.take, take_along_axis and where"
             )
         else:
@@ -46,8 +48,12 @@ def getitem(x: Any, key: Any) -> Tensor:
 
 
 def _take_rows(x: Any, indices: Any) -> Tensor:
-    if getattr(indices, "dtype", np.asarray(indices).dtype if isinstance(indices, list) else None) == bool:
-        raise IndexError("boolean masks give a shape that depends on data; use fastnn.ops.where, or index the array")
+    dtype = np.asarray(indices).dtype if isinstance(indices, list) else indices.dtype
+    if dtype.kind == "b":
+        raise IndexError(
+            "boolean masks give a shape that depends on data; use fastnn.ops.where, "
+            "or index the array"
+        )
     return _core.take(x, indices, 0)
 
 
@@ -59,13 +65,19 @@ def take(x: ArrayLike, indices: ArrayLike, axis: int | None = None) -> Tensor:
     Raises: IndexError naming an index outside [-N, N), TypeError for indices that are no integers.
     Notes: gradients of an index that occurs twice add up, in the order of the indices.
     """
-    return _core.take(_core.reshape(x, -1), indices, 0) if axis is None else _core.take(x, indices, axis)
+    return (
+        _core.take(_core.reshape(x, -1), indices, 0)
+        if axis is None
+        else _core.take(x, indices, axis)
+    )
 
 
 def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int | None = None) -> Tensor:
-    """y[..., i, ...] = x[..., indices[..., i, ...], ...]: an index per place, as `argmax` and `top_k` give.
+    """y[..., i, ...] = x[..., indices[..., i, ...], ...]: an index per place, as `argmax` and
+    `top_k` give.
 
-    Raises: IndexError naming an index out of range, ValueError for shapes that differ in another axis.
+    Raises: IndexError naming an index out of range, ValueError for shapes that differ in another
+        axis.
     """
     if axis is None:
         return _core.take_along_axis(_core.reshape(x, -1), _core.reshape(indices, -1), 0)
@@ -75,7 +87,8 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, axis: int | None = None) -
 def one_hot(
     x: ArrayLike, num_classes: int, axis: int = -1, dtype: DTypeLike | None = None
 ) -> Tensor:
-    """1 at the place that x names along a new dimension `axis`, 0 elsewhere; x out of range gives zeros only.
+    """1 at the place that x names along a new dimension `axis`, 0 elsewhere; x out of range gives
+    zeros only.
 
     Example:
         >>> import fastnn
@@ -87,7 +100,8 @@ def one_hot(
 
 
 def top_k(x: ArrayLike, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest elements of the last axis, largest first, and their indices (int64); of equals the first.
+    """The k largest elements of the last axis, largest first, and their indices (int64); of
+    equals the first.
 
     Raises: ValueError if k is larger than the axis.
     """

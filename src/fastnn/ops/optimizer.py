@@ -1,6 +1,7 @@
 """Optimizer steps in place, for loops of one's own: variable and slots are NumPy arrays or Variables.
 
-An array that cannot be updated in place (read-only, not contiguous, of another dtype) is an error, never a silent copy.
+An array that cannot be updated in place (read-only, not contiguous, of another dtype) is an error,
+never a silent copy.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def momentum_update(
     """A step with momentum; w and the velocity v (zeros at first) change in place.
 
     Args:
-        form: `"keras"`: v = momentum v - rate g, w += v. `"torch"`: v = momentum v + g, w -= rate v.
+        form: `"keras"`: v = momentum v - rate g, w += v. `"torch"`: v = momentum v + g, w -= rate
+            v.
             `"lesson"`: v = momentum v + (1 - momentum) g, w -= rate v.
         nesterov: look ahead: the step is momentum v + (g's share) instead of v.
     Raises: TypeError or ValueError for an array that cannot be updated in place.
@@ -136,10 +138,12 @@ def adam_update(
     Args:
         m, v: running means of g and g^2, zeros at first.
         step: int, 1 for the first update.
-        epsilon_placement: `"keras"`: the corrections are in the rate, sqrt(v) + epsilon; `"lesson"`:
+        epsilon_placement: `"keras"`: the corrections are in the rate, sqrt(v) + epsilon;
+            `"lesson"`:
             sqrt(v / (1 - beta_2^step)) + epsilon.
         weight_decay: above 0 it is AdamW, Loshchilov & Hutter (2019), arXiv:1711.05101.
-    Raises: ValueError for step < 1; TypeError or ValueError for an array that cannot be updated in place.
+    Raises: ValueError for step < 1; TypeError or ValueError for an array that cannot be updated in
+        place.
     Example:
         >>> import numpy as np, fastnn
         >>> w, m, v = np.array([1.0]), np.zeros(1), np.zeros(1)

@@ -1,4 +1,8 @@
-"""Random ops. A draw is a pure function of (seed, stream, step, element), so it is the same on any number of threads."""
+"""Random ops.
+
+A draw is a pure function of (seed, stream, step, element), so it is the same on any number of
+threads.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ def dropout(
 ) -> Tensor:
     """Inverted dropout: x / (1 - rate) with probability 1 - rate, else 0; the expected value is x.
 
-    Srivastava et al. (2014), JMLR 15. The gradient goes through the same mask, made again and not stored.
+    Srivastava et al. (2014), JMLR 15. The gradient goes through the same mask, made again and not
+    stored.
 
     Args:
         x: floating tensor of any shape.

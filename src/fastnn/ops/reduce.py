@@ -1,6 +1,8 @@
-"""Reductions over axes: None for all of them, an int, or a tuple of ints; negative ones count from the end.
+"""Reductions over axes: None for all of them, an int, or a tuple of ints; negative ones count
+from the end.
 
-Orders of summation are fixed by the sizes alone, so the bits do not depend on the number of threads. NaNs propagate.
+Orders of summation are fixed by the sizes alone, so the bits do not depend on the number of
+threads. NaNs propagate.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ def mean(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def max(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest element along `axis`; NaN if there is one. Equal maxima share the gradient evenly.
+    """The largest element along `axis`; NaN if there is one. Equal maxima share the gradient
+    evenly.
 
     Raises: ValueError for no elements.
     """
@@ -58,7 +61,8 @@ def max(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def min(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest element along `axis`; NaN if there is one. Equal minima share the gradient evenly.
+    """The smallest element along `axis`; NaN if there is one. Equal minima share the gradient
+    evenly.
 
     Raises: ValueError for no elements.
     """
@@ -66,7 +70,8 @@ def min(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def prod(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The product over `axis`; 1 of no elements. The gradient is right where elements are 0, too."""
+    """The product over `axis`; 1 of no elements. The gradient is right where elements are 0,
+    too."""
     return _core.prod(x, axis, keepdims)
 
 
@@ -86,7 +91,8 @@ def logsumexp(x: ArrayLike, axis: Axis = None, keepdims: bool = False) -> Tensor
 
 
 def argmax(x: ArrayLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index (int64) of the first largest element along `axis`, or of the first NaN; of the flattened x for None.
+    """The index (int64) of the first largest element along `axis`, or of the first NaN; of the
+    flattened x for None.
 
     Raises: ValueError for no elements.
     """
@@ -94,7 +100,8 @@ def argmax(x: ArrayLike, axis: int | None = None, keepdims: bool = False) -> Ten
 
 
 def argmin(x: ArrayLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The index (int64) of the first smallest element along `axis`, or of the first NaN; of the flattened x for None.
+    """The index (int64) of the first smallest element along `axis`, or of the first NaN; of the
+    flattened x for None.
 
     Raises: ValueError for no elements.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -80,7 +81,8 @@ def ones(shape: ShapeLike, dtype: DTypeLike | None = None) -> Tensor:
 
 def full(shape: ShapeLike, fill_value: ArrayLike, dtype: DTypeLike | None = None) -> Tensor:
     """`fill_value` in a new tensor; of floatx by default."""
-    return Tensor(np.full(shape, fill_value, dtype or _core.floatx()))  # type: ignore[arg-type]
+    value: Any = fill_value
+    return Tensor(np.full(shape, value, dtype or _core.floatx()))  # type: ignore[arg-type]
 
 
 def arange(
@@ -155,16 +157,19 @@ def swapaxes(x: ArrayLike, axis1: int, axis2: int) -> Tensor:
     return _core.transpose(x, axes)
 
 
-def moveaxis(
-    x: ArrayLike, source: int | Sequence[int], destination: int | Sequence[int]
-) -> Tensor:
+def moveaxis(x: ArrayLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """x with the dimensions `source` at the places `destination`; the others keep their order."""
     x = _tensor(x)
     sources = [_axis(a, x.ndim, "moveaxis") for a in np.atleast_1d(source).tolist()]
     places = [_axis(a, x.ndim, "moveaxis") for a in np.atleast_1d(destination).tolist()]
-    if len(sources) != len(places) or len(set(sources)) != len(sources) or len(set(places)) != len(places):
+    if (
+        len(sources) != len(places)
+        or len(set(sources)) != len(sources)
+        or len(set(places)) != len(places)
+    ):
         raise ValueError(
-            f"moveaxis: expected as many distinct axes in source as in destination, got {source} and {destination}"
+            "moveaxis: expected as many distinct axes in source as in destination, "
+            f"got {source} and {destination}"
         )
     axes = [a for a in range(x.ndim) if a not in sources]
     for place, axis in sorted(zip(places, sources, strict=True)):
@@ -203,14 +208,19 @@ def split(x: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0)
         n = x.shape[axis]
         if n is None or indices_or_sections < 1 or n % indices_or_sections:
             raise ValueError(
-                f"split: expected a number of sections that divides axis {axis} of x, of shape {x.shape}, "
+                f"split: expected a number of sections that divides axis {axis} of x, "
+                f"of shape {x.shape}, "
                 f"got {indices_or_sections}"
             )
-        cuts = list(range(0, n + 1, n // indices_or_sections)) if n else [0] * (indices_or_sections + 1)
-        bounds: list[tuple[int | None, int | None]] = list(zip(cuts[:-1], cuts[1:], strict=True))
+        cuts = (
+            list(range(0, n + 1, n // indices_or_sections))
+            if n
+            else [0] * (indices_or_sections + 1)
+        )
+        bounds: list[tuple[int | None, int | None]] = list(itertools.pairwise(cuts))
     else:
         indices = [operator.index(i) for i in indices_or_sections]
-        bounds = list(zip([None, *indices], [*indices, None], strict=True))
+        bounds = list(itertools.pairwise([None, *indices, None]))
     whole = [slice(None)] * axis
     return [_core.slice(x, [*whole, slice(start, stop)]) for start, stop in bounds]
 
@@ -221,13 +231,13 @@ def unstack(x: ArrayLike, num: int | None = None, axis: int = 0) -> list[Tensor]
     axis = _axis(axis, x.ndim, "unstack")
     n = x.shape[axis] if num is None else num
     if n is None or x.shape[axis] not in (None, n):
-        raise ValueError(f"unstack: expected num to be {x.shape[axis]}, the length of axis {axis}, got {num}")
+        raise ValueError(
+            f"unstack: expected num to be {x.shape[axis]}, the length of axis {axis}, got {num}"
+        )
     return [_core.slice(x, [*[slice(None)] * axis, i]) for i in range(n)]
 
 
-def pad(
-    x: ArrayLike, pad_width: Any, mode: str = "constant", constant_values: float = 0
-) -> Tensor:
+def pad(x: ArrayLike, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Tensor:
     """x with `constant_values` around it.
 
     Args:
@@ -237,8 +247,14 @@ def pad(
     if mode != "constant":
         raise ValueError(f"pad: expected mode 'constant', got {mode!r}")
     widths = np.asarray(pad_width)
-    if widths.dtype.kind not in "iu" or widths.ndim > 2 or (widths.ndim and widths.shape[-1] not in (1, 2)):
-        raise ValueError(f"pad: expected pad_width to be an int, a pair or pairs of ints, got {pad_width!r}")
+    if (
+        widths.dtype.kind not in "iu"
+        or widths.ndim > 2
+        or (widths.ndim and widths.shape[-1] not in (1, 2))
+    ):
+        raise ValueError(
+            f"pad: expected pad_width to be an int, a pair or pairs of ints, got {pad_width!r}"
+        )
     pairs = np.broadcast_to(widths, (1 if widths.ndim < 2 else len(widths), 2)).tolist()
     return _core.pad(x, pairs, constant_values)
 
@@ -246,7 +262,11 @@ def pad(
 def flip(x: ArrayLike, axis: int | Sequence[int] | None = None) -> Tensor:
     """x in reverse order along `axis`, or along every dimension."""
     x = _tensor(x)
-    chosen = range(x.ndim) if axis is None else [_axis(a, x.ndim, "flip") for a in np.atleast_1d(axis).tolist()]
+    chosen = (
+        range(x.ndim)
+        if axis is None
+        else [_axis(a, x.ndim, "flip") for a in np.atleast_1d(axis).tolist()]
+    )
     return _core.slice(x, [slice(None, None, -1 if d in chosen else 1) for d in range(x.ndim)])
 
 

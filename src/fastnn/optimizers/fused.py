@@ -20,7 +20,8 @@ class SGD(FusedOptimizer):
         learning_rate: float or schedule.
         momentum: float in [0, 1).
         nesterov: look ahead by the momentum. Sutskever et al. (2013), ICML.
-        momentum_form: `"keras"`: v = momentum v - rate g, w += v. `"torch"`: v = momentum v + g, w -= rate v.
+        momentum_form: `"keras"`: v = momentum v - rate g, w += v. `"torch"`: v = momentum v + g, w
+            -= rate v.
             `"lesson"`: v = momentum v + (1 - momentum) g, w -= rate v.
     """
 
@@ -103,7 +104,8 @@ class RMSprop(FusedOptimizer):
     ) -> None:
         _core.rmsprop_update(
             variables, slots, gradients, self._rate, self.iterations,
-            self.rho, self.momentum, self.epsilon, self.centered, self._inside, self.weight_decay or 0.0,
+            self.rho, self.momentum, self.epsilon, self.centered, self._inside, self.weight_decay or
+            0.0,
         )  # fmt: skip
 
     def get_config(self) -> dict[str, Any]:
@@ -118,14 +120,17 @@ class RMSprop(FusedOptimizer):
 
 
 class Adam(FusedOptimizer):
-    """Running means of the gradient and its square, both corrected for their start. Kingma & Ba (2015), arXiv:1412.6980.
+    """Running means of the gradient and its square, both corrected for their start.
+
+    Kingma & Ba (2015), arXiv:1412.6980.
 
     Args:
         learning_rate: float or schedule.
         beta_1, beta_2: float, the decays of the two means.
         epsilon: float.
         amsgrad: bool. Divide by the largest mean square so far. Reddi et al. (2018).
-        epsilon_placement: `"keras"`: beside the uncorrected root; `"lesson"`: beside the corrected one.
+        epsilon_placement: `"keras"`: beside the uncorrected root; `"lesson"`: beside the corrected
+            one.
     """
 
     def __init__(
@@ -154,7 +159,8 @@ class Adam(FusedOptimizer):
     ) -> None:
         _core.adam_update(
             variables, slots, gradients, self._rate, self.iterations,
-            self.beta_1, self.beta_2, self.epsilon, self.amsgrad, self._lessons, self.weight_decay or 0.0,
+            self.beta_1, self.beta_2, self.epsilon, self.amsgrad, self._lessons, self.weight_decay
+            or 0.0,
         )  # fmt: skip
 
     def get_config(self) -> dict[str, Any]:

@@ -43,7 +43,10 @@ class Adagrad(Optimizer):
 
 
 class Adadelta(Optimizer):
-    """Steps in the units of the variable, from running means of squares. Zeiler (2012), arXiv:1212.5701."""
+    """Steps in the units of the variable, from running means of squares.
+
+    Zeiler (2012), arXiv:1212.5701.
+    """
 
     def __init__(
         self,
@@ -73,7 +76,10 @@ class Adadelta(Optimizer):
 
 
 class Adamax(Optimizer):
-    """Adam with the largest gradient in place of the mean square. Kingma & Ba (2015), arXiv:1412.6980."""
+    """Adam with the largest gradient in place of the mean square.
+
+    Kingma & Ba (2015), arXiv:1412.6980.
+    """
 
     def __init__(
         self,

@@ -19,14 +19,19 @@ __all__ = ["FusedOptimizer", "Optimizer"]
 
 
 class Optimizer:
-    """Base class. A subclass writes `update_step` in ops, one call per variable, and asks for state with `add_slot`.
+    """Base class.
+
+    A subclass writes `update_step` in ops, one call per variable, and asks for state with
+    `add_slot`.
 
     Args:
         learning_rate: float >= 0, or an object called with the number of updates made, from 0 on.
-        weight_decay: float or None. Each variable shrinks by learning_rate * weight_decay of itself before its update.
+        weight_decay: float or None. Each variable shrinks by learning_rate * weight_decay of itself
+            before its update.
         clipnorm: float or None. Each gradient longer than this is scaled down to it.
         clipvalue: float or None. Each element of a gradient is clipped to [-clipvalue, clipvalue].
-        global_clipnorm: float or None. All gradients are scaled down together if they are longer than this together.
+        global_clipnorm: float or None. All gradients are scaled down together if they are longer
+            than this together.
         name: str or None.
 
     Attributes:
@@ -71,7 +76,10 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the next update. Set a float or a schedule; a float reads back as it was set."""
+        """The rate of the next update.
+
+        Set a float or a schedule; a float reads back as it was set.
+        """
         if callable(self._learning_rate):
             return _checked_rate(self._learning_rate(int(self.iterations)))
         return self._learning_rate
@@ -82,7 +90,10 @@ class Optimizer:
         self.prepare_step()
 
     def prepare_step(self) -> None:
-        """Put the rate of the next update where the update reads it. A compiled step needs this before each run."""
+        """Put the rate of the next update where the update reads it.
+
+        A compiled step needs this before each run.
+        """
         self._rate.numpy(writable=True)[...] = self.learning_rate
 
     @property
@@ -123,7 +134,8 @@ class Optimizer:
 
         A gradient of None leaves its variable alone, with a warning.
 
-        Raises: ValueError for lists of different lengths, no gradient at all, or a gradient of another shape.
+        Raises: ValueError for lists of different lengths, no gradient at all, or a gradient of
+            another shape.
         """
         grads, targets = list(gradients), list(self._built if variables is None else variables)
         if len(grads) != len(targets):

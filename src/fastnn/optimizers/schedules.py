@@ -17,7 +17,10 @@ __all__ = [
 
 
 class LearningRateSchedule:
-    """Base class: a subclass defines `__call__(step) -> float` and keeps its arguments in attributes of their names."""
+    """Base class: a subclass defines `__call__(step) -> float`.
+
+    It keeps its arguments in attributes of their names.
+    """
 
     def __call__(self, step: Any) -> float:
         raise NotImplementedError(f"{type(self).__name__} must define __call__(step)")
@@ -129,7 +132,9 @@ class PolynomialDecay(LearningRateSchedule):
 
 
 class CosineDecay(LearningRateSchedule):
-    """Half a cosine from initial_learning_rate (or, after a linear warm-up, warmup_target) to alpha times it.
+    """Half a cosine, down to alpha times the rate it starts from.
+
+    That is initial_learning_rate or, after a linear warm-up, warmup_target.
 
     Loshchilov & Hutter (2017), arXiv:1608.03983.
     """
