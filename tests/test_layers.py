@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import reference
+from numerics import assert_close, numeric_gradient, relative_error
 
 import fastnn
-import reference
 from fastnn import layers, ops
-from numerics import assert_close, numeric_gradient, relative_error
 
 RNG = np.random.default_rng(0)
 IMAGE = (2, 7, 6, 4)
@@ -18,15 +18,40 @@ LAYERS = {
     "dense": (lambda **k: layers.Dense(3, "tanh", **k), (5, 4), (5, 3), 15),
     "dense without bias": (lambda **k: layers.Dense(3, use_bias=False, **k), (5, 4), (5, 3), 12),
     "dense on images": (lambda **k: layers.Dense(16, **k), (2, 20, 20, 3), (2, 20, 20, 16), 64),
-    "conv2d": (lambda **k: layers.Conv2D(5, 3, activation="sigmoid", **k), IMAGE, (2, 5, 4, 5), 185),
+    "conv2d": (
+        lambda **k: layers.Conv2D(5, 3, activation="sigmoid", **k),
+        IMAGE,
+        (2, 5, 4, 5),
+        185,
+    ),
     "conv2d same": (lambda **k: layers.Conv2D(5, (3, 2), 2, "same", **k), IMAGE, (2, 4, 3, 5), 125),
-    "conv2d dilated": (lambda **k: layers.Conv2D(5, 2, dilation_rate=2, **k), IMAGE, (2, 5, 4, 5), 85),
+    "conv2d dilated": (
+        lambda **k: layers.Conv2D(5, 2, dilation_rate=2, **k),
+        IMAGE,
+        (2, 5, 4, 5),
+        85,
+    ),
     "conv2d groups": (lambda **k: layers.Conv2D(6, 3, groups=2, **k), IMAGE, (2, 5, 4, 6), 114),
     "max pooling": (lambda **k: layers.MaxPooling2D(**k), IMAGE, (2, 3, 3, 4), 0),
-    "max pooling same": (lambda **k: layers.MaxPooling2D(3, 2, "same", **k), IMAGE, (2, 4, 3, 4), 0),
-    "average pooling": (lambda **k: layers.AveragePooling2D((3, 2), 1, **k), IMAGE, (2, 5, 5, 4), 0),
+    "max pooling same": (
+        lambda **k: layers.MaxPooling2D(3, 2, "same", **k),
+        IMAGE,
+        (2, 4, 3, 4),
+        0,
+    ),
+    "average pooling": (
+        lambda **k: layers.AveragePooling2D((3, 2), 1, **k),
+        IMAGE,
+        (2, 5, 5, 4),
+        0,
+    ),
     "global average": (lambda **k: layers.GlobalAveragePooling2D(**k), IMAGE, (2, 4), 0),
-    "global max": (lambda **k: layers.GlobalMaxPooling2D(keepdims=True, **k), IMAGE, (2, 1, 1, 4), 0),
+    "global max": (
+        lambda **k: layers.GlobalMaxPooling2D(keepdims=True, **k),
+        IMAGE,
+        (2, 1, 1, 4),
+        0,
+    ),
     "flatten": (lambda **k: layers.Flatten(**k), IMAGE, (2, 168), 0),
     "reshape": (lambda **k: layers.Reshape((6, -1), **k), IMAGE, (2, 6, 28), 0),
     "dropout": (lambda **k: layers.Dropout(0.4, **k), (5, 4), (5, 4), 0),
@@ -37,7 +62,12 @@ LAYERS = {
     "elu": (lambda **k: layers.ELU(0.7, **k), (5, 4), (5, 4), 0),
     "softmax": (lambda **k: layers.Softmax(axis=1, **k), (5, 4, 3), (5, 4, 3), 0),
     "batch normalization": (lambda **k: layers.BatchNormalization(**k), IMAGE, IMAGE, 16),
-    "batch normalization axis 1": (lambda **k: layers.BatchNormalization(axis=1, **k), (5, 1, 3), (5, 1, 3), 4),
+    "batch normalization axis 1": (
+        lambda **k: layers.BatchNormalization(axis=1, **k),
+        (5, 1, 3),
+        (5, 1, 3),
+        4,
+    ),
     "layer normalization": (lambda **k: layers.LayerNormalization(**k), (5, 4), (5, 4), 8),
     "input": (lambda **k: layers.InputLayer((4,), **k), (5, 4), (5, 4), 0),
 }
@@ -82,9 +112,7 @@ def test_placeholders_record_what_eager_runs(name, training):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_gradients_of_weights_and_inputs(name):
-    make, x_shape, _, parameters = LAYERS[name]
-    if parameters > 200 or name == "dropout":
-        pytest.fail("a case too large for differences") if parameters > 500 else None
+    make, x_shape, _, _ = LAYERS[name]
     layer = make(dtype="float64")
     x = data(x_shape, "float64")
     y = np.asarray(layer(x))
@@ -106,7 +134,9 @@ def test_gradients_of_weights_and_inputs(name):
         return float(np.vdot(seed, np.asarray(layer(start[0] + t[0] * directions[0]))))
 
     numeric = numeric_gradient(along, [np.zeros(1)], [0])[0]
-    analytic = np.array([sum(np.vdot(np.asarray(g), d) for g, d in zip(found, directions, strict=True))])
+    analytic = np.array(
+        [sum(np.vdot(np.asarray(g), d) for g, d in zip(found, directions, strict=True))]
+    )
     assert relative_error(analytic, numeric) < 1e-7
 
 
@@ -148,7 +178,8 @@ def test_relu_with_max_slope_and_threshold():
 
 
 @pytest.mark.parametrize(
-    "layer, slope", [(layers.LeakyReLU(), 0.3), (layers.LeakyReLU(0.2), 0.2), (layers.LeakyReLU(alpha=0.1), 0.1)]
+    "layer, slope",
+    [(layers.LeakyReLU(), 0.3), (layers.LeakyReLU(0.2), 0.2), (layers.LeakyReLU(alpha=0.1), 0.1)],
 )
 def test_leaky_relu_slopes(layer, slope):
     assert float(layer(np.array([-2.0], "float32")).numpy()[0]) == pytest.approx(-2 * slope)
@@ -215,7 +246,7 @@ def test_batch_normalization_moves_its_averages_in_training_only():
     np.testing.assert_array_equal(layer.get_weights()[2], np.zeros(4))
     y = np.asarray(layer(x, training=True))
     assert_close(y.mean(0), np.zeros(4), c=16, depth=64)
-    gamma, beta, mean, variance = layer.get_weights()
+    mean, variance = layer.get_weights()[2:]
     assert_close(mean, 0.1 * x.astype("float64").mean(0), c=16, depth=64)
     assert_close(variance, 0.9 + 0.1 * x.astype("float64").var(0), c=16, depth=64)
     expected = (x - mean.astype("float64")) / np.sqrt(variance.astype("float64") + 1e-3)
@@ -319,7 +350,9 @@ def test_a_user_layer_needs_only_build_and_call():
 
 def test_add_weight_arguments_are_keras_names():
     layer = layers.Layer()
-    w = layer.add_weight(shape=(2, 3), initializer="zeros", dtype="float64", trainable=False, name="w")
+    w = layer.add_weight(
+        shape=(2, 3), initializer="zeros", dtype="float64", trainable=False, name="w"
+    )
     assert (w.shape, w.dtype, w.trainable, w.name) == ((2, 3), np.float64, False, "w")
     assert layer.add_weight(name="scalar").shape == ()
     assert layer.add_weight((2,), dtype="int64").dtype == np.int64
@@ -359,7 +392,11 @@ def test_set_weights_takes_all_or_none():
     kernel, bias = np.ones((3, 2)), np.ones(2)
     for weights, kind, message in (
         ([kernel], ValueError, "Dense 'd': set_weights: expected 2 arrays, got 1"),
-        ([kernel, np.ones(3)], ValueError, r"Dense 'd': set_weights: array 1 \(bias\): expected shape \(2,\), got \(3,\)"),
+        (
+            [kernel, np.ones(3)],
+            ValueError,
+            r"Dense 'd': set_weights: array 1 \(bias\): expected shape \(2,\), got \(3,\)",
+        ),
         ([kernel, [1.0, np.nan]], ValueError, r"array 1 \(bias\): expected numbers, got 1 NaN"),
         ([kernel, ["a", "b"]], TypeError, r"array 1 \(bias\): expected numbers, got dtype"),
         ([kernel, bias * 1j], TypeError, "complex"),
@@ -384,23 +421,55 @@ def test_set_weights_takes_all_or_none():
         (lambda: layers.Dense(-3), ValueError, "Dense: units: expected a positive int, got -3"),
         (lambda: layers.Dense(2.5), TypeError, "Dense: units: expected a positive int, got 2.5"),
         (lambda: layers.Dense(3, "relux"), ValueError, "activation: expected one of"),
-        (lambda: layers.Conv2D(8, 3, strides=0), ValueError, "Conv2D: strides: expected a positive int, got 0"),
+        (
+            lambda: layers.Conv2D(8, 3, strides=0),
+            ValueError,
+            "Conv2D: strides: expected a positive int, got 0",
+        ),
         (lambda: layers.Conv2D(8, 3, dilation_rate=0), ValueError, "Conv2D: dilation_rate"),
-        (lambda: layers.Conv2D(8, 3, strides=2, dilation_rate=2), ValueError, "strides or dilation_rate to be 1"),
-        (lambda: layers.Conv2D(8, 3, groups=3), ValueError, "Conv2D: groups: expected a divisor of filters"),
-        (lambda: layers.Conv2D(8, (3, 3, 3)), ValueError, "Conv2D: kernel_size: expected one or two"),
-        (lambda: layers.Conv2D(8, 3, padding="full"), ValueError, "Conv2D: padding: expected 'valid' or 'same'"),
+        (
+            lambda: layers.Conv2D(8, 3, strides=2, dilation_rate=2),
+            ValueError,
+            "strides or dilation_rate to be 1",
+        ),
+        (
+            lambda: layers.Conv2D(8, 3, groups=3),
+            ValueError,
+            "Conv2D: groups: expected a divisor of filters",
+        ),
+        (
+            lambda: layers.Conv2D(8, (3, 3, 3)),
+            ValueError,
+            "Conv2D: kernel_size: expected one or two",
+        ),
+        (
+            lambda: layers.Conv2D(8, 3, padding="full"),
+            ValueError,
+            "Conv2D: padding: expected 'valid' or 'same'",
+        ),
         (lambda: layers.Conv2D(8, 3, data_format="channels_first"), ValueError, "channels go last"),
         (lambda: layers.MaxPooling2D(0), ValueError, "MaxPooling2D: pool_size"),
-        (lambda: layers.Dropout(1.0), ValueError, "Dropout: rate: expected a number >= 0 and < 1, got 1.0"),
+        (
+            lambda: layers.Dropout(1.0),
+            ValueError,
+            "Dropout: rate: expected a number >= 0 and < 1, got 1.0",
+        ),
         (lambda: layers.Dropout(-0.1), ValueError, "Dropout: rate"),
         (lambda: layers.Dropout(float("nan")), ValueError, "Dropout: rate"),
         (lambda: layers.Dropout(), TypeError, "rate or keep_prob"),
         (lambda: layers.Dropout(keep_prob=0), ValueError, "Dropout: keep_prob"),
-        (lambda: layers.BatchNormalization(momentum=1.5), ValueError, "BatchNormalization: momentum"),
+        (
+            lambda: layers.BatchNormalization(momentum=1.5),
+            ValueError,
+            "BatchNormalization: momentum",
+        ),
         (lambda: layers.BatchNormalization(epsilon=-1), ValueError, "BatchNormalization: epsilon"),
         (lambda: layers.Reshape((-1, -1)), ValueError, "Reshape: target_shape"),
-        (lambda: layers.Dense(3, dtype="int32"), ValueError, "Dense: dtype: expected 'float32' or 'float64'"),
+        (
+            lambda: layers.Dense(3, dtype="int32"),
+            ValueError,
+            "Dense: dtype: expected 'float32' or 'float64'",
+        ),
         (lambda: layers.Dense(3, units_=3), TypeError, "units_"),
         (lambda: layers.Dense(3, input_shape=(0,)), ValueError, "Dense: input_shape"),
         (lambda: layers.Dense(3).count_params(), ValueError, "not built yet"),
@@ -441,7 +510,7 @@ def test_a_built_layer_names_itself_when_x_does_not_fit():
     layer = layers.Conv2D(4, 3, name="c1")
     layer(np.ones((1, 8, 8, 16)))
     before = layer.get_weights()
-    with pytest.raises(ValueError, match="Conv2D 'c1': .*16.*channels go last"):
+    with pytest.raises(ValueError, match=r"Conv2D 'c1': .*16.*channels go last"):
         layer(np.ones((8, 16, 32, 32)))
     np.testing.assert_array_equal(layer.get_weights()[0], before[0])
 

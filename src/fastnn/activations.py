@@ -76,7 +76,9 @@ def get(identifier: str | Activation | None) -> Activation:
         return linear
     if isinstance(identifier, str):
         if identifier not in _BY_NAME:
-            raise ValueError(f"activation: expected one of {', '.join(_BY_NAME)}, got {identifier!r}")
+            raise ValueError(
+                f"activation: expected one of {', '.join(_BY_NAME)}, got {identifier!r}"
+            )
         return _BY_NAME[identifier]
     if callable(identifier):
         return identifier

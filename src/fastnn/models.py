@@ -15,7 +15,7 @@ from fastnn.training.trainer import Trainer
 __all__ = ["Model", "Sequential"]
 
 
-class Model(Trainer, Layer):
+class Model(Trainer):
     """A layer that can be trained: write `call`, set layers as attributes.
 
     Example:
@@ -60,16 +60,22 @@ class Model(Trainer, Layer):
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """The layer of this name or index. ValueError if there is none, TypeError unless one of both is given."""
         if (name is None) == (index is None):
-            raise TypeError(f"get_layer: expected name or index, got name={name!r} and index={index!r}")
+            raise TypeError(
+                f"get_layer: expected name or index, got name={name!r} and index={index!r}"
+            )
         layers = self.layers
         if index is not None:
             if not -len(layers) <= index < len(layers):
-                raise ValueError(f"get_layer: index: the model has {len(layers)} layers, got {index}")
+                raise ValueError(
+                    f"get_layer: index: the model has {len(layers)} layers, got {index}"
+                )
             return layers[index]
         for layer in layers:
             if layer.name == name:
                 return layer
-        raise ValueError(f"get_layer: name: expected one of {[layer.name for layer in layers]}, got {name!r}")
+        raise ValueError(
+            f"get_layer: name: expected one of {[layer.name for layer in layers]}, got {name!r}"
+        )
 
     def _layer_output_shapes(self) -> list[Any]:
         return ["?" for _ in self.layers]
@@ -97,7 +103,13 @@ class Model(Trainer, Layer):
             label = f"{layer.name} ({type(layer).__name__})"
             label = label if len(label) <= 27 else label[:26] + "…"
             params = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
-            frozen = "" if not show_trainable or not layer.weights else "  Y" if layer.trainable else "  N"
+            frozen = (
+                ""
+                if not show_trainable or not layer.weights
+                else "  Y"
+                if layer.trainable
+                else "  N"
+            )
             yield f" {label:<28}{shape!s:<26}{params}{frozen}"
         yield "=" * 65
         for title, weights in (
@@ -242,7 +254,8 @@ class Sequential(Model):
             "trainable": self.trainable,
             "dtype": self.dtype,
             "layers": [
-                {"class_name": type(layer).__name__, "config": layer.get_config()} for layer in self._layers
+                {"class_name": type(layer).__name__, "config": layer.get_config()}
+                for layer in self._layers
             ],
         }
 
@@ -253,7 +266,11 @@ class Sequential(Model):
 
         made = []
         for entry in config["layers"]:
-            kind = Sequential if entry["class_name"] == "Sequential" else getattr(layers, entry["class_name"], None)
+            kind = (
+                Sequential
+                if entry["class_name"] == "Sequential"
+                else getattr(layers, entry["class_name"], None)
+            )
             if kind is None:
                 raise ValueError(f"from_config: unknown layer {entry['class_name']!r}")
             made.append(kind.from_config(entry["config"]))

@@ -21,11 +21,15 @@ class MonitorCallback(Callback):
 
     def __init__(self, monitor: str, mode: str, min_delta: float) -> None:
         if mode not in ("auto", "min", "max"):
-            raise ValueError(f"{type(self).__name__}: mode: expected 'auto', 'min' or 'max', got {mode!r}")
+            raise ValueError(
+                f"{type(self).__name__}: mode: expected 'auto', 'min' or 'max', got {mode!r}"
+            )
         self.monitor = monitor
         self.mode = mode
         self.min_delta = abs(min_delta)
-        grows = mode == "max" or (mode == "auto" and any(word in monitor.lower() for word in _LARGER_IS_BETTER))
+        grows = mode == "max" or (
+            mode == "auto" and any(word in monitor.lower() for word in _LARGER_IS_BETTER)
+        )
         self._sign = 1.0 if grows else -1.0
 
     @property

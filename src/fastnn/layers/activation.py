@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from fastnn import activations, ops
 from fastnn._core import Tensor
-from fastnn.layers.arguments import number
+from fastnn.layers.arguments import real
 from fastnn.layers.base import Layer, LayerOptions
 
 
@@ -46,9 +46,9 @@ class ReLU(Layer):
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
-        self.max_value = None if max_value is None else number(self, "max_value", max_value, low=0)
-        self.negative_slope = number(self, "negative_slope", negative_slope, low=0)
-        self.threshold = number(self, "threshold", threshold, low=0)
+        self.max_value = None if max_value is None else real(self, "max_value", max_value, low=0)
+        self.negative_slope = real(self, "negative_slope", negative_slope, low=0)
+        self.threshold = real(self, "threshold", threshold, low=0)
 
     def call(self, x: Any) -> Tensor:
         if self.threshold:
@@ -69,11 +69,15 @@ class LeakyReLU(Layer):
     """
 
     def __init__(
-        self, negative_slope: float = 0.3, *, alpha: float | None = None, **options: Unpack[LayerOptions]
+        self,
+        negative_slope: float = 0.3,
+        *,
+        alpha: float | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
         slope = negative_slope if alpha is None else alpha
-        self.negative_slope = number(self, "negative_slope", slope, low=0)
+        self.negative_slope = real(self, "negative_slope", slope, low=0)
 
     def call(self, x: Any) -> Tensor:
         return ops.leaky_relu(x, self.negative_slope)
@@ -89,7 +93,7 @@ class ELU(Layer):
 
     def __init__(self, alpha: float = 1.0, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
-        self.alpha = number(self, "alpha", alpha)
+        self.alpha = real(self, "alpha", alpha)
 
     def call(self, x: Any) -> Tensor:
         return ops.elu(x, self.alpha)

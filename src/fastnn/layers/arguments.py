@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import numbers
 import operator
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 Size2 = int | Sequence[int]
 
@@ -19,26 +20,43 @@ def positive_int(layer: object, argument: str, value: Any) -> int:
             f"{type(layer).__name__}: {argument}: expected a positive int, got {value!r}"
         ) from None
     if isinstance(value, bool) or number < 1:
-        raise ValueError(f"{type(layer).__name__}: {argument}: expected a positive int, got {value!r}")
+        raise ValueError(
+            f"{type(layer).__name__}: {argument}: expected a positive int, got {value!r}"
+        )
     return number
 
 
 def positive_pair(layer: object, argument: str, value: Any) -> tuple[int, int]:
     """(height, width) from one int or two."""
-    pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value, value)
+    pair = (
+        tuple(value)
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else (value, value)
+    )
     if len(pair) != 2:
-        raise ValueError(f"{type(layer).__name__}: {argument}: expected one or two positive ints, got {value!r}")
+        raise ValueError(
+            f"{type(layer).__name__}: {argument}: expected one or two positive ints, got {value!r}"
+        )
     return positive_int(layer, argument, pair[0]), positive_int(layer, argument, pair[1])
 
 
-def number(layer: object, argument: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+def real(
+    layer: object, argument: str, value: Any, low: float = -math.inf, high: float = math.inf
+) -> float:
     """A finite number in [low, high)."""
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
         raise TypeError(f"{type(layer).__name__}: {argument}: expected a number, got {value!r}")
-    if not (low <= value < high) or not math.isfinite(value):
-        limits = "finite" if low == -math.inf else f">= {low}" + ("" if high == math.inf else f" and < {high}")
-        raise ValueError(f"{type(layer).__name__}: {argument}: expected a number {limits}, got {value!r}")
-    return float(value)
+    number = float(value)
+    if not (low <= number < high) or not math.isfinite(number):
+        limits = (
+            "finite"
+            if low == -math.inf
+            else f">= {low}" + ("" if high == math.inf else f" and < {high}")
+        )
+        raise ValueError(
+            f"{type(layer).__name__}: {argument}: expected a number {limits}, got {value!r}"
+        )
+    return number
 
 
 def one_of(layer: object, argument: str, value: Any, allowed: Sequence[str]) -> str:
@@ -64,9 +82,13 @@ def known_channels(layer: object, input_shape: Sequence[int | None], axis: int =
         raise ValueError(f"axis: expected an axis of x of shape {tuple(input_shape)}, got {axis}")
     size = input_shape[axis]
     if size is None:
-        raise ValueError(f"expected x with a known size on axis {axis}, got shape {tuple(input_shape)}")
+        raise ValueError(
+            f"expected x with a known size on axis {axis}, got shape {tuple(input_shape)}"
+        )
     if size < 1:
-        raise ValueError(f"expected x with at least one element on axis {axis}, got shape {tuple(input_shape)}")
+        raise ValueError(
+            f"expected x with at least one element on axis {axis}, got shape {tuple(input_shape)}"
+        )
     return size
 
 
@@ -80,4 +102,6 @@ def image_shape(input_shape: Sequence[int | None]) -> None:
 
 def shape_without_batch(layer: object, shape: Any) -> tuple[int | None, ...]:
     sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-    return tuple(None if size is None else positive_int(layer, "input_shape", size) for size in sizes)
+    return tuple(
+        None if size is None else positive_int(layer, "input_shape", size) for size in sizes
+    )

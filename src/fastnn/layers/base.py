@@ -130,12 +130,18 @@ class Layer:
         Raises: ValueError for an unknown dimension.
         """
         if isinstance(shape, str):
-            raise TypeError(f"add_weight: shape: expected ints, got {shape!r}; pass name={shape!r} by keyword")
+            raise TypeError(
+                f"add_weight: shape: expected ints, got {shape!r}; pass name={shape!r} by keyword"
+            )
         sizes = () if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
         if any(size is None for size in sizes):
-            raise ValueError(f"add_weight: {name or 'weight'}: expected known dimensions, got {sizes}")
+            raise ValueError(
+                f"add_weight: {name or 'weight'}: expected known dimensions, got {sizes}"
+            )
         kind = np.dtype(dtype or self.dtype)
-        initialize = initializers.get(initializer or ("glorot_uniform" if kind.kind == "f" else "zeros"))
+        initialize: Any = initializers.get(
+            initializer or ("glorot_uniform" if kind.kind == "f" else "zeros")
+        )
         variable = Variable(
             np.asarray(initialize(sizes, dtype=kind.name)),
             trainable=trainable and self._trainable,
@@ -212,7 +218,9 @@ class Layer:
         return None if self._sample_shape is None else (None, *self._sample_shape)
 
     def _as_input(self, x: Any) -> Any:
-        if isinstance(x, list | tuple) and any(isinstance(v, Tensor | Variable | np.ndarray) for v in x):
+        if isinstance(x, list | tuple) and any(
+            isinstance(v, Tensor | Variable | np.ndarray) for v in x
+        ):
             return type(x)(self._as_input(v) for v in x)
         return ops.cast(x, self.dtype)
 
@@ -285,7 +293,9 @@ class Layer:
         except TypeError:
             name = str(dtype)
         if name not in ("float32", "float64"):
-            raise ValueError(f"{type(self).__name__}: dtype: expected 'float32' or 'float64', got {dtype!r}")
+            raise ValueError(
+                f"{type(self).__name__}: dtype: expected 'float32' or 'float64', got {dtype!r}"
+            )
         self._dtype = name
 
     @property
@@ -359,7 +369,11 @@ class Layer:
         if len(weights) != len(targets):
             raise ValueError(
                 f"{type(self).__name__} '{self.name}': set_weights: expected {len(targets)} arrays, got {len(weights)}"
-                + ("" if self.built else "; the layer is not built yet: call it, or give input_shape=")
+                + (
+                    ""
+                    if self.built
+                    else "; the layer is not built yet: call it, or give input_shape="
+                )
             )
         arrays = []
         for i, (value, (layer, own)) in enumerate(zip(weights, targets, strict=True)):
@@ -388,7 +402,11 @@ class Layer:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, in types that JSON has. Each is read from the attribute of its name."""
-        config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        config: dict[str, Any] = {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": self.dtype,
+        }
         if self._sample_shape is not None:
             config["input_shape"] = self._sample_shape
         if self.activity_regularizer is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from fastnn import ops
-from fastnn.layers.arguments import number
+from fastnn.layers.arguments import real
 from fastnn.layers.base import Layer, LayerOptions
 from fastnn.layers.context import current_context
 from fastnn.random import SeedGenerator
@@ -34,10 +34,16 @@ class Dropout(Layer):
     ) -> None:
         super().__init__(**options)
         if (rate is None) == (keep_prob is None):
-            raise TypeError(f"Dropout: expected rate or keep_prob, got rate={rate} and keep_prob={keep_prob}")
+            raise TypeError(
+                f"Dropout: expected rate or keep_prob, got rate={rate} and keep_prob={keep_prob}"
+            )
         if keep_prob is not None and not 0 < keep_prob <= 1:
-            raise ValueError(f"Dropout: keep_prob: expected a number > 0 and <= 1, got {keep_prob!r}")
-        self.rate = number(self, "rate", rate if keep_prob is None else 1 - keep_prob, low=0, high=1)
+            raise ValueError(
+                f"Dropout: keep_prob: expected a number > 0 and <= 1, got {keep_prob!r}"
+            )
+        self.rate = real(
+            self, "rate", rate if keep_prob is None else 1 - keep_prob, low=0, high=1
+        )
         self.seed = seed
         self.generator = SeedGenerator(seed)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from fastnn._typing import DTypeLike
-from fastnn.layers.base import Layer
+from fastnn.layers.base import Layer, LayerOptions
 
 
 class InputLayer(Layer):
@@ -15,22 +15,19 @@ class InputLayer(Layer):
     Args:
         shape: of one sample, without the batch.
         batch_size: int or None. Only documents: every batch size is served. Default `None`.
-        dtype: as in every layer.
     """
 
     def __init__(
         self,
         shape: Sequence[int | None] | None = None,
         batch_size: int | None = None,
-        dtype: DTypeLike | None = None,
-        *,
-        name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        shape = input_shape if shape is None else shape
-        if shape is None:
+        if shape is not None:
+            options["input_shape"] = shape
+        super().__init__(**options)
+        if self._sample_shape is None:
             raise ValueError("InputLayer: shape: expected the shape of one sample, got None")
-        super().__init__(dtype=dtype, name=name, input_shape=shape)
         self.shape = self._sample_shape
         self.batch_size = batch_size
 
@@ -51,4 +48,4 @@ def Input(
         >>> fastnn.Sequential([fastnn.Input((4,)), fastnn.layers.Dense(3)]).output_shape
         (None, 3)
     """
-    return InputLayer(shape, batch_size, dtype, name=name)
+    return InputLayer(shape, batch_size, dtype=dtype, name=name)

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from fastnn import constraints, initializers, ops, regularizers
 from fastnn._core import Tensor, moving_average
-from fastnn.layers.arguments import known_channels, number
+from fastnn.layers.arguments import known_channels, real
 from fastnn.layers.base import Layer, LayerOptions
 
 
@@ -51,8 +51,8 @@ class BatchNormalization(Layer):
     ) -> None:
         super().__init__(**options)
         self.axis = axis
-        self.momentum = number(self, "momentum", momentum, low=0, high=1)
-        self.epsilon = number(self, "epsilon", epsilon, low=0)
+        self.momentum = real(self, "momentum", momentum, low=0, high=1)
+        self.epsilon = real(self, "epsilon", epsilon, low=0)
         self.center = center
         self.scale = scale
         self.beta_initializer = initializers.get(beta_initializer)
@@ -93,7 +93,13 @@ class BatchNormalization(Layer):
     def call(self, x: Any, training: bool = False) -> Tensor:
         if not training or not self.trainable:
             return ops.batch_normalization(
-                x, self.moving_mean, self.moving_variance, self.gamma, self.beta, self.axis, self.epsilon
+                x,
+                self.moving_mean,
+                self.moving_variance,
+                self.gamma,
+                self.beta,
+                self.axis,
+                self.epsilon,
             )
         y, mean, variance = ops.batch_normalization_training(
             x, self.gamma, self.beta, self.axis, self.epsilon
@@ -138,7 +144,7 @@ class LayerNormalization(Layer):
     ) -> None:
         super().__init__(**options)
         self.axis = axis
-        self.epsilon = number(self, "epsilon", epsilon, low=0)
+        self.epsilon = real(self, "epsilon", epsilon, low=0)
         self.center = center
         self.scale = scale
         self.beta_initializer = initializers.get(beta_initializer)
@@ -169,4 +175,6 @@ class LayerNormalization(Layer):
             )
 
     def call(self, x: Any) -> Tensor:
-        return ops.layer_normalization(x, self.gamma, self.beta, axis=self.axis, epsilon=self.epsilon)
+        return ops.layer_normalization(
+            x, self.gamma, self.beta, axis=self.axis, epsilon=self.epsilon
+        )

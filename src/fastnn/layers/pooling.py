@@ -21,7 +21,9 @@ class _Pooling2D(Layer):
     ) -> None:
         super().__init__(**options)
         self.pool_size = positive_pair(self, "pool_size", pool_size)
-        self.strides = self.pool_size if strides is None else positive_pair(self, "strides", strides)
+        self.strides = (
+            self.pool_size if strides is None else positive_pair(self, "strides", strides)
+        )
         self.padding = one_of(self, "padding", padding, ("valid", "same"))
         self.data_format = channels_last(self, data_format)
 
@@ -65,7 +67,10 @@ class AveragePooling2D(_Pooling2D):
 
 class _GlobalPooling2D(Layer):
     def __init__(
-        self, data_format: str | None = None, keepdims: bool = False, **options: Unpack[LayerOptions]
+        self,
+        data_format: str | None = None,
+        keepdims: bool = False,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
         self.data_format = channels_last(self, data_format)

@@ -42,10 +42,13 @@ class Reshape(Layer):
     def __init__(self, target_shape: Sequence[int], **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
         self.target_shape = tuple(
-            size if size == -1 else positive_int(self, "target_shape", size) for size in target_shape
+            size if size == -1 else positive_int(self, "target_shape", size)
+            for size in target_shape
         )
         if self.target_shape.count(-1) > 1:
-            raise ValueError(f"Reshape: target_shape: expected at most one -1, got {self.target_shape}")
+            raise ValueError(
+                f"Reshape: target_shape: expected at most one -1, got {self.target_shape}"
+            )
 
     def call(self, x: Any) -> Tensor:
         sizes = x.shape[1:]

@@ -30,7 +30,9 @@ class CompiledLoss:
             loss = self.function(y, y_pred, sample_weight=sample_weight)
             terms.insert(0, loss if self.weight == 1.0 else ops.multiply(loss, self.weight))
         if not terms:
-            raise ValueError("loss: expected compile(loss=...) or a layer that adds one, got neither")
+            raise ValueError(
+                "loss: expected compile(loss=...) or a layer that adds one, got neither"
+            )
         total = terms[0]
         for term in terms[1:]:
             total = ops.add(total, term)
@@ -40,7 +42,8 @@ class CompiledLoss:
 class CompiledMetrics:
     """The metrics; strings are resolved at the first batch, as "accuracy" depends on the shapes of y and ŷ."""
 
-    def __init__(self, unweighted: Any, weighted: Any) -> None:
+    def __init__(self, loss: Any, unweighted: Any, weighted: Any) -> None:
+        self._loss = loss
         self._asked = [(m, False) for m in _as_list("metrics", unweighted)]
         self._asked += [(m, True) for m in _as_list("weighted_metrics", weighted)]
         self._resolved: list[tuple[Any, bool]] | None = None
@@ -51,30 +54,18 @@ class CompiledMetrics:
 
     def update(self, y: Any, y_pred: Tensor, sample_weight: Any) -> None:
         if self._resolved is None:
-            self._resolved = [(resolve_metric(m, y, y_pred), weighted) for m, weighted in self._asked]
+            self._resolved = [(self._resolve(m, y, y_pred), weighted) for m, weighted in self._asked]
         for metric, weighted in self._resolved:
             if weighted and sample_weight is not None:
                 metric.update_state(y, y_pred, sample_weight)
             else:
                 metric.update_state(y, y_pred)
 
-
-def resolve_metric(identifier: Any, y: Any, y_pred: Tensor) -> Any:
-    """A metric by name, function or object, under the name that was asked for."""
-    if identifier in ("accuracy", "acc", "crossentropy", "ce"):
-        last = y_pred.shape[-1]
-        if last == 1:
-            kind = "Binary"
-        elif len(y.shape) < len(y_pred.shape) or y.shape[-1] == 1:
-            kind = "SparseCategorical"
-        else:
-            kind = "Categorical"
-        suffix = "Accuracy" if identifier in ("accuracy", "acc") else "Crossentropy"
-        return getattr(metrics, kind + suffix)(name=identifier)
-    metric = metrics.get(identifier)
-    if isinstance(identifier, str):
-        metric.name = identifier
-    return metric
+    def _resolve(self, identifier: Any, y: Any, y_pred: Tensor) -> Any:
+        metric = metrics.resolve(identifier, self._loss, y.shape, y_pred.shape)
+        if isinstance(identifier, str):
+            metric.name = identifier  # reported under the name that was asked for
+        return metric
 
 
 def warn_without_effect(argument: str, value: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,9 @@ def as_array(value: Any, argument: str) -> np.ndarray:
         raise TypeError(f"{argument}: {array.dtype} is not supported; use {argument}.real")
     if array.dtype.kind not in "fiub":
         ragged = " (ragged lists or Python objects)" if array.dtype.kind == "O" else ""
-        raise TypeError(f"{argument}: expected an array of numbers, got dtype {array.dtype}{ragged}")
+        raise TypeError(
+            f"{argument}: expected an array of numbers, got dtype {array.dtype}{ragged}"
+        )
     if array.ndim == 0:
         raise ValueError(f"{argument}: expected an array of samples, got the number {array}")
     return array
@@ -72,11 +74,14 @@ def _is_array(x: Any) -> bool:
 
 
 class InputSpec:
-    """What a model takes: shape with None for what is open, and dtype."""
+    """What a model takes: shape with None for what is open, dtype, and the number of classes if y are labels."""
 
-    def __init__(self, shape: tuple[int | None, ...] | None, dtype: str) -> None:
+    def __init__(
+        self, shape: tuple[int | None, ...] | None, dtype: str, classes: int | None = None
+    ) -> None:
         self.shape = shape
         self.dtype = np.dtype(dtype)
+        self.classes = classes
 
     def fit(self, x: np.ndarray) -> np.ndarray:
         """x as the model takes it: a last axis of one is added or dropped as needed, without a copy.
@@ -101,6 +106,20 @@ class InputSpec:
         elif x.shape == wanted:
             hint = "; one sample: x[np.newaxis]"
         raise ValueError(f"x: expected shape ({expected}), got {x.shape}{hint}")
+
+    def check_labels(self, y: np.ndarray | None) -> None:
+        """ValueError for a label that is no integer, or not in 0 .. classes - 1."""
+        if y is None or self.classes is None or y.size == 0:
+            return
+        wrong = (y < 0) | (y >= self.classes)
+        if y.dtype.kind == "f":
+            wrong |= y != np.floor(y)
+        if wrong.any():
+            index = tuple(map(int, np.argwhere(wrong)[0]))
+            row = f"row {index[0]}" if len(index) == 1 else f"index {list(index)}"
+            raise ValueError(
+                f"y: expected integer labels 0..{self.classes - 1}, got {y[index]} at {row}"
+            )
 
     def cast(self, batch: Batch) -> Batch:
         """The batch in the model's dtype; integer targets stay, they are labels."""
@@ -130,8 +149,12 @@ class ArrayData:
         self.x = as_array(x, "x")
         self.y = None if y is None else as_array(y, "y")
         if sample_weight is not None and class_weight is not None:
-            raise ValueError("sample_weight: expected only one of sample_weight and class_weight, got both")
-        self.sample_weight = None if sample_weight is None else as_array(sample_weight, "sample_weight")
+            raise ValueError(
+                "sample_weight: expected only one of sample_weight and class_weight, got both"
+            )
+        self.sample_weight = (
+            None if sample_weight is None else as_array(sample_weight, "sample_weight")
+        )
         for name, other in (("y", self.y), ("sample_weight", self.sample_weight)):
             if other is not None and len(other) != len(self.x):
                 raise ValueError(f"{name}: x has {len(self.x)} samples, {name} has {len(other)}")
@@ -153,7 +176,11 @@ class ArrayData:
 
     def split(self, fraction: float) -> tuple[ArrayData, ArrayData]:
         """All but the last `fraction` of the rows, and these. Views; before any shuffling."""
-        if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
+        if (
+            isinstance(fraction, bool)
+            or not isinstance(fraction, int | float)
+            or not 0 < fraction < 1
+        ):
             raise ValueError(f"validation_split: expected a number > 0 and < 1, got {fraction!r}")
         at = math.floor(len(self) * (1 - fraction))
         if at in (0, len(self)):
@@ -178,7 +205,9 @@ class ArrayData:
             if order is not None:
                 rows = order[rows]
             y, w = self.y, self.sample_weight
-            yield Batch(self.x[rows], None if y is None else y[rows], None if w is None else w[rows])
+            yield Batch(
+                self.x[rows], None if y is None else y[rows], None if w is None else w[rows]
+            )
 
 
 class IterableData:
@@ -197,7 +226,8 @@ class IterableData:
                 raise ValueError(
                     f"x: expected batches x, (x, y) or (x, y, sample_weight), got a {type(item).__name__} of {len(parts)}"
                 )
-            data = ArrayData(*parts, class_weight=self.class_weight)
+            x, y, weight = (*parts, None, None)[:3]
+            data = ArrayData(x, y, weight, self.class_weight)
             yield Batch(data.x, data.y, data.sample_weight)
 
 
@@ -217,17 +247,32 @@ def make_data(
         return ArrayData(x, y, sample_weight, class_weight, batch_size)
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
-            raise ValueError(f"{name}: expected None, as x is a {type(x).__name__} that gives batches (x, y), got {name}")
+            raise ValueError(
+                f"{name}: expected None, as x is a {type(x).__name__} that gives batches (x, y), got {name}"
+            )
     return IterableData(x, class_weight)
 
 
 class EpochIterator:
-    """The batches of one epoch after another; with `steps` an epoch is that many, wherever the data stand."""
+    """The batches of one epoch after another; with `steps` an epoch is that many, wherever the data stand.
+
+    `prepare` builds the model for an x if need be and says what it takes. Arrays are checked at once, others as they
+    come.
+    """
 
     def __init__(
-        self, data: Data, spec: InputSpec, steps: int | None = None, shuffler: SeedGenerator | None = None
+        self,
+        data: Data,
+        prepare: Callable[[np.ndarray], InputSpec],
+        steps: int | None = None,
+        shuffler: SeedGenerator | None = None,
     ) -> None:
-        self.data, self.spec, self.shuffler = data, spec, shuffler
+        self.data, self.prepare, self.shuffler = data, prepare, shuffler
+        self.spec: InputSpec | None = None
+        if isinstance(data, ArrayData):
+            self.spec = self.prepare(data.x)
+            self.spec.fit(data.x)
+            self.spec.check_labels(data.y)
         self.limit = None if steps is None else check_count("steps", steps)
         self.steps = self.limit or data.steps
         self._current: Iterator[Batch] | None = None
@@ -245,19 +290,32 @@ class EpochIterator:
                     break
                 if restarted:
                     warnings.warn(
-                        f"x ran out of data after {seen} of {self.limit} steps", RuntimeWarning, stacklevel=2
+                        f"x ran out of data after {seen} of {self.limit} steps",
+                        RuntimeWarning,
+                        stacklevel=2,
                     )
                     break
                 restarted = True
                 continue
             restarted = False
-            batch.x = self.spec.fit(batch.x)
-            yield self.spec.cast(batch)
+            yield self._checked(batch)
             seen += 1
         if self.limit is None:
             self._current = None
             if self.steps is None:
                 self.steps = seen
+
+    def restart(self) -> None:
+        """Begin the next epoch at the first batch, also with `steps`."""
+        self._current = None
+
+    def _checked(self, batch: Batch) -> Batch:
+        if self.spec is None:
+            self.spec = self.prepare(batch.x)
+        if not isinstance(self.data, ArrayData):  # arrays have been checked whole
+            self.spec.check_labels(batch.y)
+        batch.x = self.spec.fit(batch.x)
+        return self.spec.cast(batch)
 
     def _order(self) -> np.ndarray | None:
         if self.shuffler is None or not isinstance(self.data, ArrayData):
@@ -276,9 +334,13 @@ def class_to_sample_weight(class_weight: Any, y: np.ndarray | None) -> np.ndarra
         raise ValueError(f"class_weight: expected one label per sample, got y of shape {y.shape}")
     if class_weight == "balanced":
         classes, counts = np.unique(labels, return_counts=True)
-        class_weight = dict(zip(classes.tolist(), len(labels) / (len(classes) * counts), strict=True))
+        class_weight = dict(
+            zip(classes.tolist(), len(labels) / (len(classes) * counts), strict=True)
+        )
     if not isinstance(class_weight, Mapping):
-        raise TypeError(f"class_weight: expected a dict of weights by class or 'balanced', got {class_weight!r}")
+        raise TypeError(
+            f"class_weight: expected a dict of weights by class or 'balanced', got {class_weight!r}"
+        )
     weights = np.ones(len(labels))
     for label, weight in class_weight.items():
         weights[labels == label] = weight

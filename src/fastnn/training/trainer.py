@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from fastnn import optimizers
-from fastnn._core import Tensor, Variable
+from fastnn._core import Tensor
 from fastnn.callbacks import CallbackList, History
+from fastnn.layers.base import Layer
 from fastnn.layers.context import CallContext
+from fastnn.losses import SparseCategoricalCrossentropy
 from fastnn.random import SeedGenerator
 from fastnn.tape import GradientTape
 from fastnn.training.compiled import CompiledLoss, CompiledMetrics, warn_without_effect
@@ -31,17 +33,8 @@ from fastnn.training.progress import Progress
 Logs = dict[str, float]
 
 
-class Trainer:
-    """What a model can do besides being called. The other base of a model is a Layer."""
-
-    # Of the layer, or of the model that inherits both.
-    name: str
-    dtype: str
-    built: bool
-    trainable_variables: list[Variable]
-    losses: list[Tensor]
-    apply_constraints: Callable[[], None]
-    __call__: Callable[..., Any]
+class Trainer(Layer):
+    """A layer that can be compiled, fitted, evaluated and asked to predict."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -96,7 +89,7 @@ class Trainer:
             if value not in neutral:
                 warn_without_effect(name, value)
         compiled_loss = CompiledLoss(loss, loss_weights)
-        compiled_metrics = CompiledMetrics(metrics, weighted_metrics)
+        compiled_metrics = CompiledMetrics(loss, metrics, weighted_metrics)
         self.optimizer = optimizers.get(optimizer)
         self._compiled_loss, self._compiled_metrics = compiled_loss, compiled_metrics
         self.run_eagerly = run_eagerly
@@ -131,7 +124,7 @@ class Trainer:
 
     def train_step(self, x: Any, y: Any, sample_weight: Any) -> None:
         """One step: compute loss, gradients and metrics, then commit every write. It happens whole or not at all."""
-        loss_of, metrics = self._compiled("train_step")
+        loss_of, _ = self._compiled("train_step")
         variables = self.trainable_variables
         with CallContext(training=True) as context:
             with GradientTape() as tape:
@@ -163,7 +156,9 @@ class Trainer:
         loss_of.mean.update_state(loss, y_pred.shape[0])
 
     def _logs(self, prefix: str = "") -> Logs:
-        return {prefix + m.name: float(m.result()) for m in sorted(self.metrics, key=lambda m: m.name)}
+        return {
+            prefix + m.name: float(m.result()) for m in sorted(self.metrics, key=lambda m: m.name)
+        }
 
     # ---- fit
 
@@ -218,16 +213,22 @@ class Trainer:
             validation = _validation_data(validation_data, validation_batch_size or batch_size)
         elif validation_split:
             if not isinstance(data, ArrayData):
-                raise ValueError("validation_split: expected x to be an array, got an iterable of batches")
+                raise ValueError(
+                    "validation_split: expected x to be an array, got an iterable of batches"
+                )
             data, validation = data.split(validation_split)
         if isinstance(data, ArrayData) and len(data) == 0:
             raise ValueError("x: expected at least one sample, got 0 samples")
 
         with self._alone("fit"):
-            spec = self._prepare(data)
-            if isinstance(validation, ArrayData):
-                self._prepare(validation)
-            batches = EpochIterator(data, spec, steps_per_epoch, self._shuffler if shuffle else None)
+            batches = EpochIterator(
+                data, self._prepare, steps_per_epoch, self._shuffler if shuffle else None
+            )
+            held_out = (
+                None
+                if validation is None
+                else EpochIterator(validation, self._prepare, validation_steps)
+            )
             history = History()
             params = {"verbose": verbose, "epochs": epochs, "steps": batches.steps}
             listeners = CallbackList([history, *(callbacks or [])], self, params)
@@ -243,8 +244,8 @@ class Trainer:
                 self.reset_metrics()
                 steps = self._train_epoch(batches, listeners, progress, epoch)
                 logs = self._logs()
-                if validation is not None and _due(validation_freq, epoch):
-                    held_out = EpochIterator(validation, spec, validation_steps)
+                if held_out is not None and _due(validation_freq, epoch):
+                    held_out.restart()
                     logs |= self._evaluate(held_out, listeners, None, "val_")
                 listeners.call("on_epoch_end", epoch, logs)
                 progress.finish(steps, logs)
@@ -267,7 +268,9 @@ class Trainer:
                 if self.stop_training:
                     break
         except Exception as error:
-            error.add_note(f"in epoch {epoch + 1}, step {step + 1}; the model is as of the step before")
+            error.add_note(
+                f"in epoch {epoch + 1}, step {step + 1}; the model is as of the step before"
+            )
             raise
         return step
 
@@ -306,13 +309,19 @@ class Trainer:
         data = make_data(x, y, sample_weight, None, batch_size)
         if isinstance(data, ArrayData) and len(data) == 0:
             raise ValueError("x: expected at least one sample, got 0 samples")
-        batches = EpochIterator(data, self._prepare(data), steps)
-        listeners = CallbackList(callbacks or [], self, {"verbose": verbose, "steps": batches.steps})
+        batches = EpochIterator(data, self._prepare, steps)
+        listeners = CallbackList(
+            callbacks or [], self, {"verbose": verbose, "steps": batches.steps}
+        )
         logs = self._evaluate(batches, listeners, Progress(verbose, batches.steps), "")
         return logs if return_dict else self._in_order(logs)
 
     def _evaluate(
-        self, batches: EpochIterator, listeners: CallbackList, progress: Progress | None, prefix: str
+        self,
+        batches: EpochIterator,
+        listeners: CallbackList,
+        progress: Progress | None,
+        prefix: str,
     ) -> Logs:
         saved = [(v, np.array(v)) for metric in self.metrics for v in metric.variables]
         self.reset_metrics()
@@ -364,8 +373,10 @@ class Trainer:
         """
         data = make_data(x, batch_size=batch_size)
         verbose = 0 if verbose == "auto" else _verbosity(verbose)
-        batches = EpochIterator(data, self._prepare(data), steps)
-        listeners = CallbackList(callbacks or [], self, {"verbose": verbose, "steps": batches.steps})
+        batches = EpochIterator(data, self._prepare, steps)
+        listeners = CallbackList(
+            callbacks or [], self, {"verbose": verbose, "steps": batches.steps}
+        )
         progress = Progress(verbose, batches.steps)
         listeners.call("on_predict_begin", {})
         outputs: list[np.ndarray] = []
@@ -377,7 +388,8 @@ class Trainer:
         listeners.call("on_predict_end", {})
         progress.finish(len(outputs), {})
         if not outputs and isinstance(data, ArrayData):
-            outputs = [np.asarray(self(batches.spec.cast(Batch(batches.spec.fit(data.x))).x))]
+            spec = self._prepare(data.x)
+            outputs = [np.asarray(self(spec.cast(Batch(spec.fit(data.x))).x))]
         if not outputs:
             raise ValueError("x: expected at least one batch, got none")
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
@@ -392,31 +404,37 @@ class Trainer:
     def _alone(self, caller: str) -> Iterator[None]:
         """The model to this thread, for as long as its variables are written."""
         if not self._training_lock.acquire(blocking=False):
-            raise RuntimeError(f"{caller}: model '{self.name}' is already training in another thread")
+            raise RuntimeError(
+                f"{caller}: model '{self.name}' is already training in another thread"
+            )
         try:
             yield
         finally:
             self._training_lock.release()
 
-    def _prepare(self, data: Data) -> InputSpec:
-        """Build the model if need be, and see that the data fit it."""
-        if not isinstance(data, ArrayData):
-            if not self.built and self.batch_input_shape is None:
-                return InputSpec(None, self.dtype)
-            return InputSpec(self.batch_input_shape, self.dtype)
+    def _prepare(self, x: np.ndarray) -> InputSpec:
+        """What the model takes; built for x if it has not been."""
         if not self.built:
-            shape = self.batch_input_shape or (None, *data.x.shape[1:])
-            InputSpec(shape, self.dtype).fit(data.x[:0])
+            shape = self.batch_input_shape or (None, *x.shape[1:])
+            InputSpec(shape, self.dtype).fit(x)
             self.build_for(shape)
-        spec = InputSpec(self.batch_input_shape, self.dtype)
-        spec.fit(data.x[:0])
-        return spec
+        return InputSpec(self.batch_input_shape, self.dtype, self._classes())
 
-    def _one_batch(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None) -> Batch:
+    def _classes(self) -> int | None:
+        """The number of classes where the loss takes labels."""
+        shape = self.batch_input_shape
+        if shape is None or not isinstance(self.loss, SparseCategoricalCrossentropy):
+            return None
+        return self.compute_output_shape(shape)[-1]
+
+    def _one_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None
+    ) -> Batch:
         data = ArrayData(x, y, sample_weight, class_weight)
         if len(data) == 0:
             raise ValueError("x: expected at least one sample, got 0 samples")
-        spec = self._prepare(data)
+        spec = self._prepare(data.x)
+        spec.check_labels(data.y)
         return spec.cast(Batch(spec.fit(data.x), data.y, data.sample_weight))
 
     def _results(self, return_dict: bool) -> Any:
@@ -442,7 +460,9 @@ def _validation_data(given: Any, batch_size: int | None) -> Data:
             raise ValueError(
                 f"validation_data: expected (x, y) or (x, y, sample_weight), got {len(given)} items"
             )
-        data = make_data(given[0], given[1], *given[2:], batch_size=batch_size)
+        data = make_data(
+            given[0], given[1], given[2] if len(given) == 3 else None, batch_size=batch_size
+        )
     else:
         data = make_data(given, batch_size=batch_size)
     if isinstance(data, ArrayData) and len(data) == 0:
