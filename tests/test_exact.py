@@ -1,5 +1,7 @@
-"""Sums of small integers are exact in every order, so these results are equal, not close; and what else is exact:
-a row alone and in its batch, and which outputs a NaN may touch."""
+"""Sums of small integers are exact in every order, so these results are equal, not close.
+
+And what else is exact: a row alone and in its batch, what a NaN may touch, what errors say.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def test_conv2d_of_integers_is_exact(n, size, window, channels, filters, options
     y = ops.conv2d(x.astype(dtype), kernel.astype(dtype), bias.astype(dtype), **options)
     np.testing.assert_array_equal(y, expected)
 
-    got = ops.conv2d_backward(dy.astype(dtype), x.astype(dtype), kernel.astype(dtype), bias.astype(dtype), **options)
+    got = ops.conv2d_backward(
+        dy.astype(dtype), x.astype(dtype), kernel.astype(dtype), bias.astype(dtype), **options
+    )
     dx, dkernel = direct_gradients(dy, x, kernel, **options)
     for a, b in zip(got, (dx, dkernel, dy.sum((0, 1, 2))), strict=True):
         assert a.dtype == dtype
@@ -86,7 +90,9 @@ def test_conv2d_of_integers_is_exact(n, size, window, channels, filters, options
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("m, k, n", [(1, 1, 1), (5, 300, 7), (64, 33, 65), (13, 520, 31), (150, 17, 300)])
+@pytest.mark.parametrize(
+    "m, k, n", [(1, 1, 1), (5, 300, 7), (64, 33, 65), (13, 520, 31), (150, 17, 300)]
+)
 def test_matrix_products_of_integers_are_exact(m, k, n, dtype):
     rng = np.random.default_rng(1)
     x, kernel, bias, dy = small(rng, m, k), small(rng, k, n), small(rng, n), small(rng, m, n)
@@ -122,7 +128,9 @@ def test_pools_of_integers_are_exact(shape, options, dtype):
     average = reference.average_pool2d(x, **options)
     np.testing.assert_array_equal(ops.max_pool2d(x.astype(dtype), **options), maximum)
     # One division of two exact integers is correctly rounded on both sides.
-    np.testing.assert_array_equal(ops.average_pool2d(x.astype(dtype), **options), average.astype(dtype))
+    np.testing.assert_array_equal(
+        ops.average_pool2d(x.astype(dtype), **options), average.astype(dtype)
+    )
 
     dy = small(rng, *maximum.shape)
     pair = reference._pair
@@ -137,7 +145,9 @@ def test_pools_of_integers_are_exact(shape, options, dtype):
         window = x[n, h0 : h + kh, w0 : w + kw, c]
         r, q = np.unravel_index(np.argmax(window), window.shape)
         dx[n, h0 + r, w0 + q, c] += dy[n, i, j, c]
-    np.testing.assert_array_equal(ops.max_pool2d_backward(dy.astype(dtype), x.astype(dtype), **options), dx)
+    np.testing.assert_array_equal(
+        ops.max_pool2d_backward(dy.astype(dtype), x.astype(dtype), **options), dx
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -152,8 +162,12 @@ ROW_OPS = {
     "dense": lambda x, w: ops.dense(x, w),
     "conv2d 1x1": lambda x, w: ops.conv2d(x, w[None, None]),
     "conv2d 3x3": lambda x, w: ops.conv2d(x, np.tile(w, (3, 3, 1, 1)), padding="same"),
-    "conv2d 5x5 strides": lambda x, w: ops.conv2d(x, np.tile(w, (5, 5, 1, 1)), strides=2, padding="same"),
-    "conv2d dilated": lambda x, w: ops.conv2d(x, np.tile(w, (3, 3, 1, 1)), dilation_rate=2, padding="same"),
+    "conv2d 5x5 strides": lambda x, w: ops.conv2d(
+        x, np.tile(w, (5, 5, 1, 1)), strides=2, padding="same"
+    ),
+    "conv2d dilated": lambda x, w: ops.conv2d(
+        x, np.tile(w, (3, 3, 1, 1)), dilation_rate=2, padding="same"
+    ),
     "max_pool2d": lambda x, w: ops.max_pool2d(x, 3, 2, "same"),
     "average_pool2d": lambda x, w: ops.average_pool2d(x, 3, 2, "same"),
     "global_average_pool2d": lambda x, w: ops.global_average_pool2d(x),
@@ -232,8 +246,16 @@ BAD = [
         "conv2d: expected x of shape (batch, height, width, 16), got (8, 16, 32, 32); "
         "channels go last: x.transpose(0, 2, 3, 1)",
     ),
-    (lambda: ops.conv2d(X[0], KERNEL), ValueError, "conv2d: expected x of shape (batch, height, width, 16), got (5, 6, 16)"),
-    (lambda: ops.conv2d(X, KERNEL[0]), ValueError, "conv2d: expected kernel of shape (height, width, in, out), got (3, 16, 4)"),
+    (
+        lambda: ops.conv2d(X[0], KERNEL),
+        ValueError,
+        "conv2d: expected x of shape (batch, height, width, 16), got (5, 6, 16)",
+    ),
+    (
+        lambda: ops.conv2d(X, KERNEL[0]),
+        ValueError,
+        "conv2d: expected kernel of shape (height, width, in, out), got (3, 16, 4)",
+    ),
     (
         lambda: ops.conv2d(X, KERNEL[:, :, :0]),
         ValueError,
@@ -259,8 +281,16 @@ BAD = [
         TypeError,
         "conv2d: expected float32 or float64, got int32",
     ),
-    (lambda: ops.conv2d(X, KERNEL, strides=0), ValueError, "conv2d: expected strides >= 1, got 0 along the height"),
-    (lambda: ops.conv2d(X, KERNEL, strides=(1, -2)), ValueError, "conv2d: expected strides >= 1, got -2 along the width"),
+    (
+        lambda: ops.conv2d(X, KERNEL, strides=0),
+        ValueError,
+        "conv2d: expected strides >= 1, got 0 along the height",
+    ),
+    (
+        lambda: ops.conv2d(X, KERNEL, strides=(1, -2)),
+        ValueError,
+        "conv2d: expected strides >= 1, got -2 along the width",
+    ),
     (
         lambda: ops.conv2d(X, KERNEL, strides=(1, 2, 3)),
         ValueError,
@@ -274,12 +304,14 @@ BAD = [
     (
         lambda: ops.conv2d(X, KERNEL, strides=2, dilation_rate=2),
         ValueError,
-        "conv2d: expected strides or dilation_rate to be 1, got strides (2, 2) and dilation_rate (2, 2)",
+        "conv2d: expected strides or dilation_rate to be 1"
+        ", got strides (2, 2) and dilation_rate (2, 2)",
     ),
     (
         lambda: ops.conv2d(X, KERNEL, dilation_rate=2**62),
         ValueError,
-        "conv2d: a kernel of 3 pixels with dilation_rate 4611686018427387904 along the height is too large",
+        "conv2d: a kernel of 3 pixels with dilation_rate 4611686018427387904"
+        " along the height is too large",
     ),
     (
         lambda: ops.conv2d(X, KERNEL, padding="full"),
@@ -349,12 +381,14 @@ BAD = [
     (
         lambda: ops.global_average_pool2d(X[0]),
         ValueError,
-        "global_average_pool2d: expected x of shape (batch, height, width, channels), got (5, 6, 16)",
+        "global_average_pool2d: expected x of shape (batch, height, width, channels)"
+        ", got (5, 6, 16)",
     ),
     (
         lambda: ops.conv2d_backward(np.zeros((2, 3, 4, 5), "f4"), X, KERNEL),
         ValueError,
-        "output_gradients: expected shape (2, 3, 4, 4) and dtype float32, got (2, 3, 4, 5) and float32",
+        "output_gradients: expected shape (2, 3, 4, 4) and dtype float32"
+        ", got (2, 3, 4, 5) and float32",
     ),
 ]
 
@@ -376,7 +410,9 @@ def test_huge_strides_leave_one_window():
 
 
 def test_vjp_offers_what_can_be_had():
-    y, pullback = ops.vjp(lambda a, i, b: (a * a, a), np.array([1.0, 2.0]), np.array([1, 2]), np.array([3.0]))
+    y, pullback = ops.vjp(
+        lambda a, i, b: (a * a, a), np.array([1.0, 2.0]), np.array([1, 2]), np.array([3.0])
+    )
     assert [np.asarray(t).tolist() for t in y] == [[1.0, 4.0], [1.0, 2.0]]
     for _ in range(2):
         da, di, db = pullback((np.array([1.0, 1.0]), np.array([10.0, 10.0])))

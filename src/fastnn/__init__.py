@@ -1,8 +1,14 @@
 """fastnn: neural networks on the CPU, trained straight from NumPy arrays."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
 from fastnn import (
     activations,
     callbacks,
+    config,
     constraints,
     initializers,
     layers,
@@ -31,7 +37,10 @@ __all__ = [
     "Variable",
     "activations",
     "callbacks",
+    "config",
     "constraints",
+    "datasets",
+    "gradcheck",
     "initializers",
     "layers",
     "losses",
@@ -43,4 +52,17 @@ __all__ = [
     "random",
     "regularizers",
     "set_num_threads",
+    "utils",
 ]
+
+_ON_FIRST_USE = ("datasets", "gradcheck", "utils")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _ON_FIRST_USE:
+        return import_module(f"fastnn.{name}")
+    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
