@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import cli, demo, numpy_twin
+from fastnn import _core, cli, datasets, demo, losses, numpy_twin
 from numerics import relative_error
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return fastnn.datasets.load_digits()
+    return datasets.load_digits()
 
 
 def test_the_mean_accuracy_over_five_seeds_is_98_5_percent(digits):
@@ -70,9 +70,9 @@ def test_a_missing_package_is_an_error_that_names_the_extra(missing, monkeypatch
 
 @pytest.fixture
 def float64():
-    fastnn.config.set_floatx("float64")
+    _core.set_floatx("float64")
     yield
-    fastnn.config.set_floatx("float32")
+    _core.set_floatx("float32")
 
 
 def test_the_numpy_network_is_the_same_one(digits, float64):
@@ -82,7 +82,7 @@ def test_the_numpy_network_is_the_same_one(digits, float64):
     model = demo.build_model(rate=0.0)
     network = numpy_twin.demo_network(model.get_weights(), 0.0, momentum=demo.MOMENTUM)
     with fastnn.GradientTape() as tape:
-        loss = fastnn.losses.SparseCategoricalCrossentropy()(y, model(x, training=True))
+        loss = losses.SparseCategoricalCrossentropy()(y, model(x, training=True))
     gradients = tape.gradient(loss, model.trainable_variables)
     assert network.loss_and_gradient(x, y) == pytest.approx(float(loss), rel=1e-12)
     flat = np.concatenate([np.ravel(g) for g in gradients])

@@ -1,13 +1,13 @@
-"""Losses, softmax and normalisation where the table of ops does not reach: fixed numbers, errors, extremes."""
+"""Losses, softmax and normalisation beyond the table of ops: fixed numbers, errors, extremes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from numerics import assert_close, numeric_gradient, relative_error
 
 import fastnn
 from fastnn import ops
-from numerics import assert_close, numeric_gradient, relative_error
 
 LOSSES = (
     ops.categorical_crossentropy,
@@ -34,14 +34,21 @@ def test_softmax_of_the_lesson():
 def test_cross_entropy_of_the_lesson():
     y, p = np.array([[0.0, 1.0, 0.0, 0.0]]), np.array([[0.3, 0.2, 0.1, 0.4]])
     assert float(ops.categorical_crossentropy(y, p)) == pytest.approx(1.6094, abs=5e-5)
-    assert float(ops.categorical_crossentropy(y, np.log(p), from_logits=True)) == pytest.approx(1.6094, abs=5e-5)
-    for loss, target in ((ops.categorical_crossentropy, y), (ops.sparse_categorical_crossentropy, [1])):
+    assert float(ops.categorical_crossentropy(y, np.log(p), from_logits=True)) == pytest.approx(
+        1.6094, abs=5e-5
+    )
+    for loss, target in (
+        (ops.categorical_crossentropy, y),
+        (ops.sparse_categorical_crossentropy, [1]),
+    ):
         dz = gradient(lambda z, f=loss, t=target: f(t, z, from_logits=True), np.log(p))
         np.testing.assert_allclose(dz, [[0.3, -0.8, 0.1, 0.4]], atol=1e-15)
 
 
 def test_sparse_cross_entropy_normalises_probabilities():
-    assert float(ops.sparse_categorical_crossentropy([0], np.array([[0.9, 0.8]]))) == pytest.approx(0.63599, abs=5e-6)
+    assert float(ops.sparse_categorical_crossentropy([0], np.array([[0.9, 0.8]]))) == pytest.approx(
+        0.63599, abs=5e-6
+    )
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float32", "float64"])
@@ -55,7 +62,7 @@ def test_a_label_out_of_range_is_named(dtype, from_logits):
 
 @pytest.mark.parametrize("label", [-1, -3.0, 0.5, np.nan, np.inf, 1e300, 2**62])
 def test_a_label_that_is_no_class_is_an_error(label):
-    with pytest.raises(ValueError, match="y_true: label .* at row 1"):
+    with pytest.raises(ValueError, match=r"y_true: label .* at row 1"):
         ops.sparse_categorical_crossentropy(np.array([0, label]), np.ones((2, 3)))
 
 
@@ -70,7 +77,9 @@ def test_labels_that_change_after_the_forward_pass_cannot_crash_the_gradient():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("shapes", [((3,), (4, 2)), ((4, 3), (4, 2)), ((4, 2), (4, 3)), ((2, 4), (4,))])
+@pytest.mark.parametrize(
+    "shapes", [((3,), (4, 2)), ((4, 3), (4, 2)), ((4, 2), (4, 3)), ((2, 4), (4,))]
+)
 def test_shapes_that_do_not_fit(loss, shapes):
     with pytest.raises(ValueError, match="expected y_true of"):
         loss(np.zeros(shapes[0]), np.ones(shapes[1]))
@@ -85,7 +94,9 @@ def test_shape_errors_say_which_loss_would_do():
 
 def test_other_arguments_are_judged():
     y = np.ones((2, 3))
-    with pytest.raises(ValueError, match="reduction: expected 'none', 'sum' or 'mean', got 'average'"):
+    with pytest.raises(
+        ValueError, match="reduction: expected 'none', 'sum' or 'mean', got 'average'"
+    ):
         ops.mean_squared_error(y, y, reduction="average")
     with pytest.raises(ValueError, match="label_smoothing"):
         ops.categorical_crossentropy(y, y, label_smoothing=1.5)
@@ -119,12 +130,18 @@ def test_targets_of_any_dtype(dtype):
 
 
 def test_weights_are_divided_by_the_rows_not_by_their_sum():
-    y, z, w = np.zeros((4, 1)), np.array([[1.0], [2.0], [3.0], [4.0]]), np.array([1.0, 0.0, 2.0, 0.5])
+    y, z, w = (
+        np.zeros((4, 1)),
+        np.array([[1.0], [2.0], [3.0], [4.0]]),
+        np.array([1.0, 0.0, 2.0, 0.5]),
+    )
     total = 1 + 18 + 8
     assert float(ops.mean_squared_error(y, z, w)) == total / 4
     assert float(ops.mean_squared_error(y, z, w, reduction="sum")) == total
     assert float(ops.mean_squared_error(y, z, w, normalizer=9)) == total / 9
-    assert float(ops.mean_squared_error(y, z, w, normalizer=fastnn.Tensor(np.array(2.0)))) == total / 2
+    assert (
+        float(ops.mean_squared_error(y, z, w, normalizer=fastnn.Tensor(np.array(2.0)))) == total / 2
+    )
     assert float(ops.mean_squared_error(y, z, w, normalizer=0)) == 0
     np.testing.assert_array_equal(ops.mean_squared_error(y, z, w, reduction="none"), [1, 0, 18, 8])
 
@@ -146,14 +163,20 @@ def test_logits_of_ten_thousand(dtype):
     probabilities = np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3], [e, 1 - e, 0]])
     assert_close(ops.softmax(z).numpy(), probabilities, c=4)
     assert_close(ops.softmax(z.T, axis=0).numpy(), probabilities.T, c=4)
-    logs = np.array([[0, -1e4, -2e4], [-np.log(3)] * 3, [np.log(e), np.log(1 - e), np.log(e) - 1e4]])
+    logs = np.array(
+        [[0, -1e4, -2e4], [-np.log(3)] * 3, [np.log(e), np.log(1 - e), np.log(e) - 1e4]]
+    )
     assert_close(ops.log_softmax(z).numpy(), logs, c=4)
     loss = ops.sparse_categorical_crossentropy([1, 0, 0], z, True, reduction="none").numpy()
     assert_close(loss, np.array([1e4, np.log(3), -np.log(e)]), c=4)
-    dz = gradient(lambda z: ops.sparse_categorical_crossentropy([1, 0, 0], z, True, reduction="sum"), z)
+    dz = gradient(
+        lambda z: ops.sparse_categorical_crossentropy([1, 0, 0], z, True, reduction="sum"), z
+    )
     assert_close(dz, probabilities - np.eye(3)[[1, 0, 0]], c=4)
     t, z = np.array([[0], [1], [0], [1]], dtype), np.array([[1e4], [1e4], [-1e4], [-1e4]], dtype)
-    np.testing.assert_array_equal(ops.binary_crossentropy(t, z, True, reduction="none"), [1e4, 0, 0, 1e4])
+    np.testing.assert_array_equal(
+        ops.binary_crossentropy(t, z, True, reduction="none"), [1e4, 0, 0, 1e4]
+    )
     dz = gradient(lambda z: ops.binary_crossentropy(t, z, True, reduction="sum"), z)
     np.testing.assert_array_equal(dz, [[1], [0], [0], [-1]])
 
@@ -164,7 +187,9 @@ def test_certain_probabilities_have_finite_losses():
     np.testing.assert_allclose(
         ops.categorical_crossentropy(y, p, reduction="none"), [one, -np.log(1e-7)], rtol=1e-12
     )
-    np.testing.assert_allclose(ops.binary_crossentropy(y, p, reduction="none"), [one, -np.log(1e-7)], rtol=1e-8)
+    np.testing.assert_allclose(
+        ops.binary_crossentropy(y, p, reduction="none"), [one, -np.log(1e-7)], rtol=1e-8
+    )
     assert np.all(np.isfinite(gradient(lambda p: ops.categorical_crossentropy(y, p), p)))
     assert np.all(np.isfinite(gradient(lambda p: ops.binary_crossentropy(y, p), p)))
 
@@ -177,7 +202,9 @@ def test_nan_comes_through(width):
     for f in (ops.softmax, ops.log_softmax):
         y = f(z).numpy()
         assert np.isnan(y[1]).all() and np.isfinite(y[[0, 2]]).all()
-        np.testing.assert_array_equal(np.isnan(f(z.T, axis=0).numpy()), np.isnan(z).any(axis=1) & np.ones((width, 3), bool))
+        np.testing.assert_array_equal(
+            np.isnan(f(z.T, axis=0).numpy()), np.isnan(z).any(axis=1) & np.ones((width, 3), bool)
+        )
     for logits in (False, True):
         for loss, y in (
             (ops.categorical_crossentropy, one_hot),
@@ -189,7 +216,9 @@ def test_nan_comes_through(width):
             dz = gradient(lambda z, f=loss, t=y, k=logits: f(t, z, k), z)
             np.testing.assert_array_equal(np.isnan(dz).any(axis=1), [False, True, False])
     for loss in (ops.mean_squared_error, ops.mean_absolute_error):
-        np.testing.assert_array_equal(np.isnan(loss(one_hot, z, reduction="none")), [False, True, False])
+        np.testing.assert_array_equal(
+            np.isnan(loss(one_hot, z, reduction="none").numpy()), [False, True, False]
+        )
     assert np.isnan(ops.batch_normalization_training(z)[0].numpy()[:, width // 2]).all()
     assert np.isnan(ops.layer_normalization(z).numpy()[1]).all()
 
@@ -219,7 +248,9 @@ def test_a_row_does_not_depend_on_its_batch(width):
     for name, f in functions.items():
         whole = f(slice(None)).numpy()
         for row in (0, 1, 7, 1500, 2999):
-            np.testing.assert_array_equal(whole[row], f(slice(row, row + 1)).numpy()[0], err_msg=name)
+            np.testing.assert_array_equal(
+                whole[row], f(slice(row, row + 1)).numpy()[0], err_msg=name
+            )
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -227,23 +258,30 @@ def test_batch_statistics_far_from_zero(axis):
     rng = np.random.default_rng(3)
     x = (1e4 + rng.standard_normal((20000, 5))).astype("f4")
     exact = x.astype("f8")
-    y, mean, variance = ops.batch_normalization_training(x if axis == 1 else x.T.copy(), axis=axis, epsilon=0.0)
-    eps = np.finfo("f4").eps
-    np.testing.assert_allclose(mean, exact.mean(axis=0), rtol=eps)
-    np.testing.assert_allclose(variance, exact.var(axis=0), rtol=8 * eps)
+    y, mean, variance = ops.batch_normalization_training(
+        x if axis == 1 else x.T.copy(), axis=axis, epsilon=0.0
+    )
+    # Sums run in blocks of 128, here 157 of them. E[x^2] - E[x]^2 in float32 would be off by 10.
+    depth = 128 + 157
+    np.testing.assert_allclose(mean, exact.mean(axis=0), rtol=np.finfo("f4").eps)
+    assert_close(variance.numpy(), exact.var(axis=0), c=4, depth=depth)
     y = y.numpy() if axis == 1 else y.numpy().T
-    np.testing.assert_allclose(y, (exact - exact.mean(axis=0)) / exact.std(axis=0), atol=16 * eps)
+    assert_close(y, (exact - exact.mean(axis=0)) / exact.std(axis=0), c=4, depth=depth)
 
 
 def test_layer_statistics_far_from_zero():
     x = (1e4 + np.random.default_rng(4).standard_normal((3, 1000))).astype("f4")
     exact = x.astype("f8")
     expected = (exact - exact.mean(axis=1, keepdims=True)) / exact.std(axis=1, keepdims=True)
-    np.testing.assert_allclose(ops.layer_normalization(x, epsilon=0.0), expected, atol=16 * np.finfo("f4").eps)
+    np.testing.assert_allclose(
+        ops.layer_normalization(x, epsilon=0.0), expected, atol=16 * np.finfo("f4").eps
+    )
 
 
 def test_one_value_per_channel_has_no_variance():
-    y, mean, variance = ops.batch_normalization_training(np.array([[3.0, 1e8]], "f4"), beta=np.array([1, 2], "f4"))
+    y, mean, variance = ops.batch_normalization_training(
+        np.array([[3.0, 1e8]], "f4"), beta=np.array([1, 2], "f4")
+    )
     np.testing.assert_array_equal(variance, [0, 0])
     np.testing.assert_array_equal(mean, [3, 1e8])
     np.testing.assert_array_equal(y, [[1, 2]])
@@ -281,15 +319,25 @@ def test_statistics_are_constants():
 
 def test_backward_functions():
     rng = np.random.default_rng(6)
-    x, gamma, beta, dy = rng.standard_normal((6, 4)), *rng.standard_normal((2, 4)), rng.standard_normal((6, 4))
+    x, gamma, beta, dy = (
+        rng.standard_normal((6, 4)),
+        *rng.standard_normal((2, 4)),
+        rng.standard_normal((6, 4)),
+    )
     for backward, forward in (
         (ops.batch_normalization_backward, lambda *p: ops.batch_normalization_training(*p)[0]),
         (ops.layer_normalization_backward, ops.layer_normalization),
     ):
-        numeric = numeric_gradient(lambda p, f=forward: float(np.vdot(dy, f(*p))), [x, gamma, beta], range(3))
+        numeric = numeric_gradient(
+            lambda p, f=forward: float(np.vdot(dy, f(*p))), [x, gamma, beta], range(3)
+        )
         for a, n in zip(backward(dy, x, gamma, beta), numeric, strict=True):
             assert relative_error(np.asarray(a), n) < 1e-7
         assert backward(dy, x)[1:] == (None, None)
+        dx, none, dbeta = backward(dy, x, beta=beta)
+        assert none is None
+        np.testing.assert_array_equal(dx, backward(dy, x, np.ones(4))[0])
+        np.testing.assert_array_equal(dbeta, backward(dy, x, gamma, beta)[2])
     y = ops.softmax(x).numpy()
     expected = y * (dy - (y * dy).sum(axis=1, keepdims=True))
     assert_close(ops.softmax_backward(dy, x).numpy(), expected, c=4)

@@ -1,13 +1,15 @@
-"""Losses against their formulas in NumPy, their gradients against differences, and the rules for shapes and weights."""
+"""Losses against their formulas in NumPy, their gradients against differences, and the rules for
+shapes and weights.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from numerics import assert_close, numeric_gradient, relative_error
 
 import fastnn
 from fastnn import losses, ops
-from numerics import assert_close, numeric_gradient, relative_error
 
 E = 1e-7
 
@@ -32,14 +34,16 @@ def _normalized(p):
 FORMULAS = {
     "mean_squared_error": lambda t, p: np.mean((t - p) ** 2, -1),
     "mean_absolute_error": lambda t, p: np.mean(np.abs(t - p), -1),
-    "mean_absolute_percentage_error": lambda t, p: 100 * np.mean(np.abs(t - p) / np.maximum(np.abs(t), E), -1),
+    "mean_absolute_percentage_error": lambda t, p: (
+        100 * np.mean(np.abs(t - p) / np.maximum(np.abs(t), E), -1)
+    ),
     "mean_squared_logarithmic_error": lambda t, p: np.mean(
         (np.log1p(np.maximum(t, E)) - np.log1p(np.maximum(p, E))) ** 2, -1
     ),
     "binary_crossentropy": lambda t, p: -np.mean(t * np.log(p) + (1 - t) * np.log(1 - p), -1),
     "categorical_crossentropy": lambda t, p: -np.sum(t * np.log(_normalized(p)), -1),
-    "sparse_categorical_crossentropy": lambda t, p: -np.log(
-        np.take_along_axis(_normalized(p), t[..., None], -1)[..., 0]
+    "sparse_categorical_crossentropy": lambda t, p: (
+        -np.log(np.take_along_axis(_normalized(p), t[..., None], -1)[..., 0])
     ),
     "hinge": lambda t, p: np.mean(np.maximum(1 - _hinge(t) * p, 0), -1),
     "squared_hinge": lambda t, p: np.mean(np.maximum(1 - _hinge(t) * p, 0) ** 2, -1),
@@ -48,7 +52,9 @@ FORMULAS = {
     ),
     "log_cosh": lambda t, p: np.mean(np.log(np.cosh(p - t)), -1),
     "huber": _huber,
-    "kl_divergence": lambda t, p: np.sum(np.clip(t, E, 1) * np.log(np.clip(t, E, 1) / np.clip(p, E, 1)), -1),
+    "kl_divergence": lambda t, p: np.sum(
+        np.clip(t, E, 1) * np.log(np.clip(t, E, 1) / np.clip(p, E, 1)), -1
+    ),
     "poisson": lambda t, p: np.mean(p - t * np.log(p + E), -1),
     "cosine_similarity": _cosine,
 }
@@ -96,7 +102,9 @@ def test_gradient_is_the_differences_and_goes_to_y_pred_only(name):
         value = loss(y_true, y_pred, sample_weight=weights)
     analytic, none = tape.gradient(value, [y_pred, y_true])
     assert none is None
-    numeric = numeric_gradient(lambda xs: float(loss(t, xs[0], sample_weight=weights)), [p.copy()], [0])
+    numeric = numeric_gradient(
+        lambda xs: float(loss(t, xs[0], sample_weight=weights)), [p.copy()], [0]
+    )
     assert relative_error(np.asarray(analytic), numeric[0]) < 1e-7
 
 
@@ -147,7 +155,9 @@ def test_vectors_against_columns_are_the_same_rows(name):
     np.testing.assert_array_equal(np.asarray(loss(t[:, 0], p)), both)
     np.testing.assert_array_equal(np.asarray(loss(t, p[:, 0])), both)
     with_weights = loss(t, p, sample_weight=np.arange(6.0))
-    np.testing.assert_array_equal(np.asarray(loss(t[:, 0], p, sample_weight=np.arange(6.0))), with_weights)
+    np.testing.assert_array_equal(
+        np.asarray(loss(t[:, 0], p, sample_weight=np.arange(6.0))), with_weights
+    )
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -175,7 +185,9 @@ def test_softmax_and_crossentropy_of_the_lesson():
     with fastnn.GradientTape() as tape:
         tape.watch(z)
         value = losses.CategoricalCrossentropy(from_logits=True)(t, z)
-    np.testing.assert_allclose(np.asarray(tape.gradient(value, z)), [[0.3, -0.8, 0.1, 0.4]], atol=1e-15)
+    np.testing.assert_allclose(
+        np.asarray(tape.gradient(value, z)), [[0.3, -0.8, 0.1, 0.4]], atol=1e-15
+    )
 
 
 def test_sigmoid_and_crossentropy_of_the_lesson():
@@ -213,7 +225,9 @@ def test_ignored_class_counts_neither_in_sum_nor_mean():
     rows = FORMULAS["sparse_categorical_crossentropy"](t[[0, 2]], p[[0, 2]])
     assert_close(loss(t, p), rows.mean(), c=16)
     assert_close(loss(t[:, None], p), rows.mean(), c=16)
-    weighted = losses.SparseCategoricalCrossentropy(ignore_class=-1, reduction="mean_with_sample_weight")
+    weighted = losses.SparseCategoricalCrossentropy(
+        ignore_class=-1, reduction="mean_with_sample_weight"
+    )
     w = np.array([1.0, 5.0, 3.0, 7.0])
     assert_close(weighted(t, p, w), (rows[0] + 3 * rows[1]) / 4, c=16)
 
@@ -227,7 +241,9 @@ def test_logits_smoothing_and_axis():
     assert_close(
         losses.categorical_crossentropy(t, z, from_logits=True, label_smoothing=0.1), expected, c=32
     )
-    assert_close(losses.categorical_crossentropy(t.T, p.T, axis=0), -np.sum(t * np.log(p), -1), c=32)
+    assert_close(
+        losses.categorical_crossentropy(t.T, p.T, axis=0), -np.sum(t * np.log(p), -1), c=32
+    )
     assert_close(
         losses.sparse_categorical_crossentropy([0, 2, 1, 0], z.T, from_logits=True, axis=0),
         -np.sum(t * np.log(p), -1),
@@ -236,7 +252,9 @@ def test_logits_smoothing_and_axis():
     s = 1 / (1 + np.exp(-z))
     smooth = t * 0.8 + 0.1
     expected = -np.mean(smooth * np.log(s) + (1 - smooth) * np.log(1 - s), -1)
-    assert_close(losses.binary_crossentropy(t, z, from_logits=True, label_smoothing=0.2), expected, c=32)
+    assert_close(
+        losses.binary_crossentropy(t, z, from_logits=True, label_smoothing=0.2), expected, c=32
+    )
     with pytest.raises(ValueError, match="label_smoothing"):
         losses.BinaryCrossentropy(label_smoothing=1.5)
     with pytest.raises(ValueError, match="axis"):
@@ -270,7 +288,9 @@ def test_cosine_loss_is_the_negative_similarity():
 def test_integers_and_lists_are_taken():
     assert float(losses.MeanSquaredError()([0, 1], [1, 1])) == 0.5
     assert float(losses.MeanSquaredError(dtype="float64")([[0.0]], np.ones((1, 1), "f4"))) == 1
-    assert losses.MeanSquaredError(dtype="float64")([[0.0]], np.ones((1, 1), "f4")).dtype == np.float64
+    assert (
+        losses.MeanSquaredError(dtype="float64")([[0.0]], np.ones((1, 1), "f4")).dtype == np.float64
+    )
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -320,7 +340,9 @@ def test_get():
     assert losses.get(loss) is loss
     assert losses.get(None) is None
     again = losses.get(losses.serialize(loss))
-    assert again.get_config() == loss.get_config() == {"delta": 2.0, "name": "h", "reduction": "sum"}
+    assert (
+        again.get_config() == loss.get_config() == {"delta": 2.0, "name": "h", "reduction": "sum"}
+    )
     own = losses.get(lambda y_true, y_pred: ops.mean(ops.abs(y_true - y_pred), axis=-1))
     assert float(own(np.zeros((2, 1)), np.ones((2, 1)), sample_weight=[1.0, 3.0])) == 2
     with pytest.raises(ValueError, match="'categorical_crossentropy'"):

@@ -10,6 +10,8 @@ from fastnn import (
     callbacks,
     config,
     constraints,
+    datasets,
+    gradcheck,
     initializers,
     layers,
     losses,
@@ -19,6 +21,7 @@ from fastnn import (
     optimizers,
     random,
     regularizers,
+    utils,
 )
 from fastnn._core import Graph, Tensor, Variable, num_threads, set_num_threads
 from fastnn.layers import Input

@@ -1,4 +1,4 @@
-"""Constraints on weights, applied after each update: a callable from the weight to its new value."""
+"""Constraints on weights, applied after each update: from the weight to its new value."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class MaxNorm(Constraint):
 
     Args:
         max_value: float > 0. Default `2`.
-        axis: int or tuple, the axes along which a vector runs: 0 for a dense kernel, (0, 1, 2) for a convolution's.
-            Default `0`.
+        axis: int or tuple, the axes along which a vector runs: 0 for a dense kernel, (0, 1, 2) for
+            a convolution's. Default `0`.
     Raises: ValueError for a max_value that is not positive.
     Reference: Srivastava et al. (2014), JMLR 15.
     """
@@ -95,7 +95,8 @@ class MinMaxNorm(Constraint):
         max_value: float >= min_value. Default `1.0`.
         rate: float in (0, 1], how much of the way to go in one call; 1 is all of it. Default `1.0`.
         axis: int or tuple, the axes along which a vector runs. Default `0`.
-    Raises: ValueError for bounds that are not 0 <= min_value <= max_value, or a rate outside (0, 1].
+    Raises: ValueError for bounds that are not 0 <= min_value <= max_value, or a rate
+        outside (0, 1].
     """
 
     def __init__(
@@ -103,7 +104,8 @@ class MinMaxNorm(Constraint):
     ) -> None:
         if not 0 <= min_value <= max_value:
             raise ValueError(
-                f"MinMaxNorm: expected 0 <= min_value <= max_value, got {min_value!r} and {max_value!r}"
+                f"MinMaxNorm: expected 0 <= min_value <= max_value, got {min_value!r} "
+                f"and {max_value!r}"
             )
         if not 0 < rate <= 1:
             raise ValueError(f"MinMaxNorm: expected 0 < rate <= 1, got {rate!r}")
@@ -114,7 +116,9 @@ class MinMaxNorm(Constraint):
 
     def __call__(self, w: ArrayLike) -> Tensor:
         norms = _norms(w, self.axis)
-        wanted = self.rate * ops.clip(norms, self.min_value, self.max_value) + (1 - self.rate) * norms
+        wanted = (
+            self.rate * ops.clip(norms, self.min_value, self.max_value) + (1 - self.rate) * norms
+        )
         return w * (wanted / (norms + _EPSILON))
 
     def get_config(self) -> dict[str, Any]:
@@ -143,7 +147,8 @@ _BY_NAME: dict[str, Callable[[], Constraint]] = {
 
 
 def get(identifier: Any) -> Any:
-    """The constraint of a name, a config dict `{"class_name": ..., "config": ...}`, or a callable; None for None.
+    """The constraint of a name, a config dict `{"class_name": ..., "config": ...}`, or a callable;
+    None for None.
 
     Raises: ValueError for an unknown name, TypeError for anything else.
     """

@@ -1,4 +1,4 @@
-"""Data sets that need no download: two of real digits from installed packages, IDX files, and toy sets from a seed."""
+"""Data sets that need no download: real digits from installed packages, IDX files, toy sets."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ Array = npt.NDArray[Any]
 
 
 def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """scikit-learn's 1797 handwritten digits, three quarters of them to train on, split the same way every time.
+    """scikit-learn's 1797 handwritten digits, a quarter of them to test on, always the same one.
 
     Shapes:
-        (x_train, y_train), (x_test, y_test): images (n, 8, 8, 1) in 0..1, float32; labels (n,) 0..9, int64.
+        (x_train, y_train), (x_test, y_test): images (n, 8, 8, 1) in 0..1, float32; labels (n,)
+        0..9, int64.
     Raises: ImportError without scikit-learn, naming the extra that brings it.
     Reference: Alpaydin, Kaynak (1998), UCI Machine Learning Repository.
     """
@@ -85,9 +86,10 @@ _GZIP_RATIO = 1032
 def load_idx(path: str | os.PathLike[str]) -> Array:
     """The array in an IDX file, the format of the original MNIST files; `.gz` files are unpacked.
 
-    Returns: array in the file's shape, dtype uint8, int8, int16, int32, float32 or float64, native byte order.
-    Raises: ValueError for a file that is no IDX file, too short, or too long for what its header says. No more memory
-        is taken than the file can fill.
+    Returns: array in the file's shape, dtype uint8, int8, int16, int32, float32 or float64, native
+        byte order.
+    Raises: ValueError for a file that is no IDX file, too short, or too long for what its header
+        says. No more memory is taken than the file can fill.
     """
     path = Path(path)
     with path.open("rb") as raw:
@@ -103,11 +105,12 @@ def load_idx(path: str | os.PathLike[str]) -> Array:
             raise ValueError(f"load_idx: {path} is a damaged gzip file: {error}") from error
 
 
-def _read_idx(file: IO[bytes], path: Path, limit: int) -> Array:
+def _read_idx(file: IO[bytes] | gzip.GzipFile, path: Path, limit: int) -> Array:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _IDX_DTYPES:
         raise ValueError(
-            f"load_idx: expected {path} to begin with 0, 0, a type code and a rank, got {list(magic)}"
+            f"load_idx: expected {path} to begin with 0, 0, a type code and a rank, got "
+            f"{list(magic)}"
         )
     dtype, rank = np.dtype(_IDX_DTYPES[magic[2]]), magic[3]
     if rank > 32:
@@ -146,7 +149,9 @@ def _counts(n: int, classes: int) -> list[int]:
     return [n // classes + (c < n % classes) for c in range(classes)]
 
 
-def blobs(n: int = 300, classes: int = 3, spread: float = 0.6, seed: int = 0) -> tuple[Array, Array]:
+def blobs(
+    n: int = 300, classes: int = 3, spread: float = 0.6, seed: int = 0
+) -> tuple[Array, Array]:
     """Round clouds around points of a circle: x (n, 2), y (n,)."""
     rng = np.random.default_rng(seed)
     y = np.repeat(np.arange(classes), _counts(n, classes))
@@ -156,13 +161,15 @@ def blobs(n: int = 300, classes: int = 3, spread: float = 0.6, seed: int = 0) ->
 
 
 def green_blue(n: int = 200, spread: float = 1.0, seed: int = 0) -> tuple[Array, Array]:
-    """Green points (0) below left, blue points (1) above right, a little mixed: x (n, 2), y (n,)."""
+    """Green points (0) below left, blue ones (1) above right, a little mixed: x (n, 2), y (n,)."""
     rng = np.random.default_rng(seed)
     y = np.repeat([0, 1], _counts(n, 2))
     return _shuffled(rng, (3 * y - 1.5)[:, None] + spread * rng.standard_normal((n, 2)), y)
 
 
-def spiral(n: int = 300, classes: int = 3, noise: float = 0.2, seed: int = 0) -> tuple[Array, Array]:
+def spiral(
+    n: int = 300, classes: int = 3, noise: float = 0.2, seed: int = 0
+) -> tuple[Array, Array]:
     """Arms of a spiral, one per class, which no straight line separates: x (n, 2), y (n,)."""
     rng = np.random.default_rng(seed)
     counts = _counts(n, classes)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 import fastnn
-from fastnn import _core, layers, numpy_twin
+from fastnn import _core, datasets, layers, numpy_twin
 from fastnn.callbacks import Callback
 
 __all__ = ["build_model", "main", "plot", "train"]
@@ -179,7 +179,7 @@ def main(epochs: int = EPOCHS, seed: int = 0, output: Path | None = None) -> Non
     """Train, compare with NumPy, print, and draw into `output` unless that is `None`."""
     if output is not None:
         _figure_class()  # a missing package is better reported before the training than after
-    data = fastnn.datasets.load_digits()
+    data = datasets.load_digits()
     (x, _), (x_test, y_test) = data
     print(f"Handwritten digits, 8x8 pixels: {len(x)} to train on, {len(x_test)} to test with.\n")
     build_model().summary()

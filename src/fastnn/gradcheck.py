@@ -1,4 +1,4 @@
-"""Gradient checking: the tape's gradient against two-sided differences, over all weights as one vector theta."""
+"""Gradient checking: the tape's gradient against two-sided differences over all weights, theta."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from fastnn import losses, ops
 from fastnn._core import Tensor, Variable
-from fastnn._typing import ArrayLike
 from fastnn.tape import GradientTape
 
 __all__ = ["Component", "GradientCheck", "check_gradients", "numeric_gradient"]
@@ -26,7 +25,7 @@ _WORRY = 1e-3
 def numeric_gradient(
     f: Callable[[Any], Any], theta: npt.ArrayLike, epsilon: float = 1e-5
 ) -> Array | float:
-    """(f(theta + epsilon) - f(theta - epsilon)) / (2 * epsilon), one component of theta after the other.
+    """(f(theta + epsilon) - f(theta - epsilon)) / (2 * epsilon), component by component.
 
     Args:
         f: function of an array (or float) in the shape of theta that returns a number.
@@ -72,12 +71,15 @@ class GradientCheck:
     """What `check_gradients` found. True unless the verdict is "worry".
 
     Attributes:
-        ratio: |approx - grad| / (|approx| + |grad|) over the checked components, 0 for two zero vectors.
+        ratio: |approx - grad| / (|approx| + |grad|) over the checked components, 0 for two zero
+            vectors.
         verdict: "ok" up to 1e-7, "look" (at the components) up to 1e-3, "worry" above.
-        by_variable: the same ratio for each variable alone: all trouble in one bias says where the bug is.
+        by_variable: the same ratio for each variable alone: all trouble in one bias says where the
+            bug is.
         worst: the components that differ most, the worst first.
-        kinks: components with a kink of the function within epsilon, where the two one-sided differences disagree and
-            there is no derivative to compare with. They are left out of the ratio.
+        kinks: components with a kink of the function within epsilon, where the two one-sided
+            differences disagree and there is no derivative to compare with. They are left out of
+            the ratio.
         checked, size: how many components were compared, and how many theta has.
         epsilon: the step.
     """
@@ -103,7 +105,8 @@ class GradientCheck:
         meaning = {"ok": "fine", "look": "look at the components", "worry": "the gradient is wrong"}
         lines = [
             f"gradient check: {self.verdict} ({meaning[self.verdict]}), ratio {self.ratio:.2e}; "
-            f"{self.checked} of {self.size} components, epsilon {self.epsilon:g}, kinks left out: {len(self.kinks)}"
+            f"{self.checked} of {self.size} components, epsilon {self.epsilon:g}, "
+            f"kinks left out: {len(self.kinks)}"
         ]
         if self.verdict != "ok":
             lines += [f"  {name:<40} ratio {ratio:.2e}" for name, ratio in self.by_variable.items()]
@@ -131,24 +134,27 @@ def check_gradients(
 ) -> GradientCheck:
     """Compare the tape's gradient of the cost J(theta) with two-sided differences.
 
-    theta is the trainable variables in order, as one vector. For a model, J is the loss of `model(x)` against y plus
-    the model's penalties; for a function, what it returns (its sum).
+    theta is the trainable variables in order, as one vector. For a model, J is the loss of
+    `model(x)` against y plus the model's penalties; for a function, what it returns (its sum).
 
     Args:
-        model_or_fn: a model, or a function of the variables, `fn(*variables)`, or of nothing, `fn()`.
+        model_or_fn: a model, or a function of the variables, `fn(*variables)`, or of nothing,
+            `fn()`.
         x: the model's input or inputs; floating arrays are taken in float64.
         y: the targets, handed to the loss.
-        loss: a Loss, its name, or a function of (y_true, y_pred). Default: the one the model was compiled with.
+        loss: a Loss, its name, or a function of (y_true, y_pred). Default: the one the model was
+            compiled with.
         epsilon: the step of the differences. Default `1e-5`.
         sample: check that many random components of each variable only. Default `None`: all.
         seed: of the sample. Default `0`.
-        variables: of a function: what to differentiate with respect to; arrays are made into variables. Of a model: a
-            part of theta. Default: the model's trainable variables.
-        training: whether the model runs in training mode: batch statistics then, and dropout with one mask that stays
-            the same. Default `False`: moving averages and no dropout.
+        variables: of a function: what to differentiate with respect to; arrays are made into
+            variables. Of a model: a part of theta. Default: the model's trainable variables.
+        training: whether the model runs in training mode: batch statistics then, and dropout with
+            one mask that stays the same. Default `False`: moving averages and no dropout.
     Returns: GradientCheck; print it, or take its `ratio`, `verdict`, `worst`.
-    Raises: ValueError for variables that are not float64: in float32 differences are mostly rounding. Build the model
-        with `dtype="float64"` and copy the weights with `set_weights`. The weights are afterwards what they were.
+    Raises: ValueError for variables that are not float64: in float32 differences are mostly
+        rounding. Build the model with `dtype="float64"` and copy the weights with `set_weights`.
+        The weights are afterwards what they were.
     Example:
         >>> import fastnn
         >>> w = fastnn.Variable([1.0, -2.0], dtype="float64", name="w")
@@ -167,11 +173,11 @@ def check_gradients(
             theta = list(model_or_fn.trainable_variables)
     else:
         if not callable(model_or_fn):
-            raise TypeError(
-                f"check_gradients: expected a model or a function, got {model_or_fn!r}"
-            )
+            raise TypeError(f"check_gradients: expected a model or a function, got {model_or_fn!r}")
         if x is not None or y is not None or loss is not None:
-            raise TypeError("check_gradients: x, y and loss go with a model; a function takes variables")
+            raise TypeError(
+                "check_gradients: x, y and loss go with a model; a function takes variables"
+            )
         theta = [_variable(v, i) for i, v in enumerate(variables or ())]
         cost = _function_cost(model_or_fn, theta)
     if not theta:
@@ -179,8 +185,9 @@ def check_gradients(
     for v in theta:
         if v.dtype != np.float64:
             raise ValueError(
-                f"check_gradients: expected float64 variables, got {v.name!r} of {v.dtype}; differences in float32 are "
-                "mostly rounding: build the model with dtype='float64' and copy the weights with set_weights"
+                f"check_gradients: expected float64 variables, got {v.name!r} of {v.dtype}; "
+                "differences in float32 are mostly rounding: build the model with dtype='float64' "
+                "and copy the weights with set_weights"
             )
     names = _layer_names(model_or_fn) if is_model else {}
     others = [v for v in getattr(model_or_fn, "variables", ()) if all(v is not t for t in theta)]
@@ -263,8 +270,8 @@ def _check(
     sample: int | None,
     seed: int,
 ) -> GradientCheck:
-    # What a run in training mode writes (moving averages, steps of random generators) is put back before each
-    # evaluation, so that all of them see the same masks.
+    # What a run in training mode writes (moving averages, steps of random generators) is put back
+    # before each evaluation, so that all of them see the same masks.
     kept = [(v, np.array(v)) for v in others]
 
     def evaluate() -> Tensor:
@@ -342,9 +349,10 @@ def _differentiate(
 ) -> tuple[float, bool]:
     """The two-sided difference, and whether there is a kink within epsilon.
 
-    The gap between the one-sided differences is f'' * h for a smooth function, so halving h halves it. A kink at
-    distance d < h adds jump * (1 - d/h), which halving h (from epsilon, and from epsilon/2) does not halve, whatever d
-    is. A wrong gradient makes no kink: to be excused, the analytic value must lie by the one-sided ones.
+    The gap between the one-sided differences is f'' * h for a smooth function, so halving h halves
+    it. A kink at distance d < h adds jump * (1 - d/h), which halving h (from epsilon, and from
+    epsilon/2) does not halve, whatever d is. A wrong gradient makes no kink: to be excused, the
+    analytic value must lie by the one-sided ones.
     """
     up, down = at(epsilon), at(-epsilon)
     numeric = (up - down) / (2 * epsilon)
@@ -356,7 +364,5 @@ def _differentiate(
     wrong = abs(exact - numeric) > 1e-8 * (abs(exact) + abs(numeric))
     if abs(gap) <= slack or not (visible or wrong) or abs(exact - numeric) > 1.5 * abs(gap):
         return numeric, False
-    half, quarter = (
-        (at(h) - 2 * base + at(-h)) / h for h in (epsilon / 2, epsilon / 4)
-    )
-    return numeric, abs(gap - 2 * half) > slack or abs(half - 2 * quarter) > slack
+    half, quarter = ((at(h) - 2 * base + at(-h)) / h for h in (epsilon / 2, epsilon / 4))
+    return numeric, bool(abs(gap - 2 * half) > slack or abs(half - 2 * quarter) > slack)

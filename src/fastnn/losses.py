@@ -1,7 +1,7 @@
-"""Losses: as objects that weigh and reduce, and as functions with one value per row (all axes but the last).
+"""Losses: objects that weigh and reduce, and functions with one value per row.
 
-`y_true` may have a last axis of 1 more or fewer than `y_pred`: (n,) against (n, 1) is the same n rows. Any other
-difference in shape is an error. Only `y_pred` is differentiated.
+`y_true` may have a last axis of 1 more or fewer than `y_pred`: (n,) against (n, 1) is the same n
+rows. Any other difference in shape is an error. Only `y_pred` is differentiated.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def _as_dtype_of(y_true: ArrayLike, y_pred: Tensor) -> Tensor:
 
 
 def same_rows(y_true: Tensor, y_pred: Tensor, what: str) -> tuple[Tensor, Tensor]:
-    """Both in one shape: a missing last axis of 1 is added; anything else that differs is an error."""
+    """Both in one shape: a missing last axis of 1 is added; anything else that differs is an
+    error.
+    """
     if y_true.ndim + 1 == y_pred.ndim and y_pred.shape[-1] == 1:
         y_true = ops.expand_dims(y_true, -1)
     elif y_pred.ndim + 1 == y_true.ndim and y_true.shape[-1] == 1:
@@ -102,31 +104,36 @@ def same_rows(y_true: Tensor, y_pred: Tensor, what: str) -> tuple[Tensor, Tensor
         a == b or a is None or b is None for a, b in zip(y_true.shape, y_pred.shape, strict=True)
     ):
         raise ValueError(
-            f"{what}: expected y_true and y_pred of one shape, got {y_true.shape} and {y_pred.shape}"
-            + _sparse_hint(y_true, y_pred)
+            f"{what}: expected y_true and y_pred of one shape, got {y_true.shape} and "
+            f"{y_pred.shape}" + _sparse_hint(y_true, y_pred)
         )
     return y_true, y_pred
 
 
 def _sparse_hint(y_true: Tensor, y_pred: Tensor) -> str:
     wide = y_pred.ndim > 0 and y_pred.shape[-1] != 1
-    labels = y_true.ndim + 1 == y_pred.ndim or (y_true.ndim == y_pred.ndim and y_true.shape[-1:] == (1,))
+    labels = y_true.ndim + 1 == y_pred.ndim or (
+        y_true.ndim == y_pred.ndim and y_true.shape[-1:] == (1,)
+    )
     if not (wide and labels):
         return ""
     return "; class indices go with the sparse form, or use fastnn.utils.to_categorical(y_true)"
 
 
 def class_indices(y_true: Tensor, y_pred: Tensor, what: str) -> Tensor:
-    """The labels of rows of class scores, (...) or (..., 1) for y_pred (..., C), in the shape (...)."""
+    """The labels of rows of class scores, (...) or (..., 1) for y_pred (..., C), in the shape
+    (...).
+    """
     if y_true.ndim == y_pred.ndim and y_true.shape[-1:] == (1,):
         y_true = ops.squeeze(y_true, -1)
     if y_true.ndim + 1 != y_pred.ndim or not all(
-        a == b or a is None or b is None for a, b in zip(y_true.shape, y_pred.shape[:-1], strict=True)
+        a == b or a is None or b is None
+        for a, b in zip(y_true.shape, y_pred.shape[:-1], strict=True)
     ):
         hint = "; one-hot rows go with the categorical form" if y_true.shape == y_pred.shape else ""
         raise ValueError(
-            f"{what}: expected y_true of shape (...) or (..., 1), one class index per row of y_pred (..., classes), "
-            f"got {y_true.shape} and {y_pred.shape}{hint}"
+            f"{what}: expected y_true of shape (...) or (..., 1), one class index per row of "
+            f"y_pred (..., classes), got {y_true.shape} and {y_pred.shape}{hint}"
         )
     return y_true if y_true.dtype.kind in "iu" else ops.cast(y_true, "int64")
 
@@ -166,11 +173,15 @@ def mean_absolute_error(y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
 def mean_absolute_percentage_error(y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
     """100 * mean(|y_true - y_pred| / max(|y_true|, 1e-7)) over the last axis."""
     y_true, y_pred = _pair(y_true, y_pred, "mean_absolute_percentage_error")
-    return 100 * ops.mean(ops.abs((y_true - y_pred) / ops.maximum(ops.abs(y_true), EPSILON)), axis=-1)
+    return 100 * ops.mean(
+        ops.abs((y_true - y_pred) / ops.maximum(ops.abs(y_true), EPSILON)), axis=-1
+    )
 
 
 def mean_squared_logarithmic_error(y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
-    """mean((log(y_true + 1) - log(y_pred + 1))^2) over the last axis; values below 1e-7 count as 1e-7."""
+    """mean((log(y_true + 1) - log(y_pred + 1))^2) over the last axis; values below 1e-7 count as
+    1e-7.
+    """
     y_true, y_pred = _pair(y_true, y_pred, "mean_squared_logarithmic_error")
     difference = ops.log1p(ops.maximum(y_true, EPSILON)) - ops.log1p(ops.maximum(y_pred, EPSILON))
     return ops.mean(ops.square(difference), axis=-1)
@@ -236,6 +247,7 @@ def _sparse_pair(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     (y_pred,) = _last_axis(axis, floating(y_pred))
     labels = class_indices(_tensor(y_true), y_pred, "sparse_categorical_crossentropy")
+    labels = ops.stop_gradient(labels)
     if ignore_class is None:
         return labels, y_pred, None
     kept = ops.not_equal(labels, ignore_class)
@@ -261,7 +273,9 @@ def squared_hinge(y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
 
 
 def categorical_hinge(y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
-    """max(1 + max((1 - y_true) * y_pred) - sum(y_true * y_pred), 0) over the last axis, for one-hot rows."""
+    """max(1 + max((1 - y_true) * y_pred) - sum(y_true * y_pred), 0) over the last axis, for one-hot
+    rows.
+    """
     y_true, y_pred = _pair(y_true, y_pred, "categorical_hinge")
     right = ops.sum(y_true * y_pred, axis=-1)
     wrong = ops.max((1 - y_true) * y_pred, axis=-1)
@@ -269,7 +283,8 @@ def categorical_hinge(y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
 
 
 def huber(y_true: ArrayLike, y_pred: ArrayLike, delta: float = 1.0) -> Tensor:
-    """The mean over the last axis of e^2/2 for |e| <= delta and delta*|e| - delta^2/2 beyond, e = y_pred - y_true.
+    """The mean over the last axis of e^2/2 for |e| <= delta and delta*|e| - delta^2/2 beyond,
+    e = y_pred - y_true.
 
     Reference: Huber (1964), Ann. Math. Stat. 35.
     """
@@ -304,7 +319,8 @@ def poisson(y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
 
 
 def cosine_similarity(y_true: ArrayLike, y_pred: ArrayLike, axis: int = -1) -> Tensor:
-    """sum(y_true * y_pred) / (|y_true| * |y_pred|) over `axis`: 1 for the same direction; 0 with a zero vector.
+    """sum(y_true * y_pred) / (|y_true| * |y_pred|) over `axis`: 1 for the same direction; 0 with a
+    zero vector.
 
     The loss `CosineSimilarity` is its negative.
     """
@@ -324,14 +340,16 @@ class Loss:
 
     Args:
         name: string. Default: the class's name in snake case.
-        reduction: what `__call__` returns. `"sum_over_batch_size"` (or `"mean"`): the weighted sum over rows divided by
-            the number of rows; `"sum"`: the weighted sum; `"mean_with_sample_weight"`: the weighted sum divided by
-            the sum of weights; `"none"` or `None`: one weighted value per row. Default `"sum_over_batch_size"`.
+        reduction: what `__call__` returns. `"sum_over_batch_size"` (or `"mean"`): the weighted sum
+            over rows divided by the number of rows; `"sum"`: the weighted sum;
+            `"mean_with_sample_weight"`: the weighted sum divided by the sum of weights; `"none"` or
+            `None`: one weighted value per row. Default `"sum_over_batch_size"`.
         dtype: the dtype to compute in. Default: that of `y_pred`.
     Raises: ValueError for an unknown reduction, TypeError for a dtype that is not floating.
     Example:
         >>> import fastnn
-        >>> float(fastnn.losses.MeanSquaredError()([[0.0], [1.0]], [[1.0], [1.0]], sample_weight=[3.0, 1.0]))
+        >>> loss = fastnn.losses.MeanSquaredError()
+        >>> float(loss([[0.0], [1.0]], [[1.0], [1.0]], sample_weight=[3.0, 1.0]))
         1.5
     """
 
@@ -345,7 +363,9 @@ class Loss:
     ) -> None:
         if reduction not in _REDUCTIONS:
             known = ", ".join(map(repr, _REDUCTIONS))
-            raise ValueError(f"{type(self).__name__}: expected reduction as one of {known}, got {reduction!r}")
+            raise ValueError(
+                f"{type(self).__name__}: expected reduction as one of {known}, got {reduction!r}"
+            )
         self.name = name or self.default_name
         self.reduction = reduction
         self.dtype = dtype
@@ -367,7 +387,8 @@ class Loss:
             y_true: what should have come out.
             y_pred: what came out.
             sample_weight: one weight per row, (n,) or (n, 1).
-            normalizer: number or 0-d tensor to divide the weighted sum by, in place of what `reduction` says.
+            normalizer: number or 0-d tensor to divide the weighted sum by, in place of what
+                `reduction` says.
         """
         if self.dtype is not None:
             y_pred = ops.cast(y_pred, self.dtype)
@@ -778,7 +799,8 @@ _BY_NAME: dict[str, Callable[..., Loss]] = {
 
 
 def get(identifier: Any) -> Any:
-    """The loss object of a name, a config dict `{"class_name": ..., "config": ...}`, a Loss, its class, or a function.
+    """The loss object of a name, a config dict `{"class_name": ..., "config": ...}`, a Loss, its
+    class, or a function.
 
     A function of (y_true, y_pred) becomes a loss that averages what it returns; None gives None.
     Raises: ValueError for an unknown name, naming the nearest ones; TypeError for anything else.

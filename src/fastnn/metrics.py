@@ -1,8 +1,8 @@
 """Metrics: numbers kept up over batches, for people to read.
 
-A metric adds each batch to variables (`update_state`), tells the number so far (`result`) and starts over
-(`reset_state`). The sums are kept in float64 whatever the predictions' dtype. `update_state` is made of ops, so on
-placeholders it is recorded; `result` reads the variables.
+A metric adds each batch to variables (`update_state`), tells the number so far (`result`) and
+starts over (`reset_state`). The sums are kept in float64 whatever the predictions' dtype.
+`update_state` is made of ops, so on placeholders it is recorded; `result` reads the variables.
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ def _in_top_k(labels: Tensor, y_pred: Tensor, k: int) -> Tensor:
 class Metric:
     """Base of the metrics.
 
-    Subclasses make their variables with `add_variable`, add to them in `update_state` and read them in `result`.
+    Subclasses make their variables with `add_variable`, add to them in `update_state` and read them
+    in `result`.
 
     Args:
         name: string. Default: the class's name in snake case.
@@ -138,7 +139,7 @@ class Metric:
         self.dtype = dtype
         self._variables: list[Variable] = []
 
-    def add_variable(self, shape: Shape, name: str) -> Variable:
+    def add_variable(self, shape: Sequence[int], name: str) -> Variable:
         """A float64 variable of zeros that `reset_state` sets back to zeros."""
         variable = Variable(
             np.zeros(tuple(shape)), trainable=False, name=f"{self.name}/{name}", dtype="float64"
@@ -154,7 +155,9 @@ class Metric:
         self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> None:
         """Add a batch, with one weight per row if `sample_weight` is given."""
-        raise NotImplementedError(f"{type(self).__name__}: write update_state(self, y_true, y_pred, ...)")
+        raise NotImplementedError(
+            f"{type(self).__name__}: write update_state(self, y_true, y_pred, ...)"
+        )
 
     def result(self) -> Any:
         """The metric over everything since the last reset; 0 if that is nothing."""
@@ -193,7 +196,9 @@ def _ratio(a: Any, b: Any) -> Any:
 def _weights(sample_weight: ArrayLike | None, values: Tensor) -> Tensor:
     """One weight per value. Weights of rows serve all values of the row."""
     ones = ops.ones_like(values)
-    return ones if sample_weight is None else ops.weighted_mean(ones, sample_weight, reduction="none")
+    return (
+        ones if sample_weight is None else ops.weighted_mean(ones, sample_weight, reduction="none")
+    )
 
 
 # ---- means
@@ -249,7 +254,8 @@ class Mean(Metric):
 
 
 class MeanMetricWrapper(Mean):
-    """The weighted mean of a function of (y_true, y_pred, **kwargs) with a value per row or per element.
+    """The weighted mean of a function of (y_true, y_pred, **kwargs) with a value per row or per
+    element.
 
     Args:
         fn: callable.
@@ -259,7 +265,11 @@ class MeanMetricWrapper(Mean):
     """
 
     def __init__(
-        self, fn: Callable[..., ArrayLike], name: str | None = None, dtype: Any = None, **kwargs: Any
+        self,
+        fn: Callable[..., ArrayLike],
+        name: str | None = None,
+        dtype: Any = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(name or getattr(fn, "__name__", "mean_metric"), dtype)
         self.fn = fn
@@ -346,7 +356,10 @@ class TopKCategoricalAccuracy(MeanMetricWrapper):
         self, k: int = 5, name: str | None = "top_k_categorical_accuracy", dtype: Any = None
     ) -> None:
         super().__init__(
-            top_k_categorical_accuracy, name, dtype, k=_at_least_one("TopKCategoricalAccuracy", "k", k)
+            top_k_categorical_accuracy,
+            name,
+            dtype,
+            k=_at_least_one("TopKCategoricalAccuracy", "k", k),
         )
 
 
@@ -482,7 +495,9 @@ class SparseCategoricalCrossentropy(MeanMetricWrapper):
 
 
 class _Confusion(Metric):
-    """True and false positives and negatives at each of several thresholds; y_pred > threshold is a yes."""
+    """True and false positives and negatives at each of several thresholds; y_pred > threshold is a
+    yes.
+    """
 
     def __init__(self, name: str | None, dtype: Any, thresholds: Sequence[float]) -> None:
         super().__init__(name, dtype)
@@ -496,7 +511,8 @@ class _Confusion(Metric):
     def _count(self, y_true: Tensor, y_pred: Tensor, sample_weight: ArrayLike | None) -> None:
         weights = ops.reshape(_weights(sample_weight, _double(y_pred)), (-1,))
         yes = ops.reshape(_double(y_true), (-1,))
-        # (thresholds, values) of zeros and ones times the weights of positives and negatives: all counts in two products.
+        # (thresholds, values) of zeros and ones times the weights of positives and negatives: all
+        # counts in two products.
         scores = ops.expand_dims(ops.reshape(_double(y_pred), (-1,)), 0)
         said = _double(ops.greater(scores, self._limits[:, None]))
         positives, negatives = weights * yes, weights * (1 - yes)
@@ -510,7 +526,12 @@ class _Confusion(Metric):
         """tp, fp, fn, tn, one number per threshold."""
         tp, fp, fn, tn = (
             np.array(v)
-            for v in (self.true_positives, self.false_positives, self.false_negatives, self.true_negatives)
+            for v in (
+                self.true_positives,
+                self.false_positives,
+                self.false_negatives,
+                self.true_negatives,
+            )
         )
         return tp, fp, fn, tn
 
@@ -566,9 +587,11 @@ class Precision(_ThresholdMetric):
     """The share of what was predicted positive that is: tp / (tp + fp).
 
     Args:
-        thresholds: float or list in [0, 1]; a list gives an array. Default `None`: 0.5, or none with `top_k`.
+        thresholds: float or list in [0, 1]; a list gives an array. Default `None`: 0.5, or none
+            with `top_k`.
         top_k: int. Only the k largest scores of a row are predictions. Default `None`.
-        class_id: int. Look at this class (index of the last axis) only. Default `None`: at all elements.
+        class_id: int. Look at this class (index of the last axis) only. Default `None`: at all
+            elements.
         name: string. Default `"precision"`.
         dtype: as `Metric`.
     Raises: ValueError for thresholds outside [0, 1].
@@ -619,7 +642,8 @@ class AUC(_Confusion):
     Args:
         num_thresholds: int >= 2: how many, evenly spaced over [0, 1]. Default `200`.
         curve: `"ROC"` or `"PR"`. Default `"ROC"`.
-        summation_method: `"interpolation"` (trapezoids; for PR the interpolation of Davis and Goadrich),
+        summation_method: `"interpolation"` (trapezoids; for PR the interpolation of Davis and
+            Goadrich),
             `"minoring"` or `"majoring"` (lower or upper steps). Default `"interpolation"`.
         name: string. Default `"auc"`.
         dtype: as `Metric`.
@@ -675,7 +699,9 @@ class AUC(_Confusion):
         if self.curve == "PR" and self.summation_method == "interpolation":
             return self._interpolated_precision_recall(tp, fp, fn)
         recall = _ratio(tp, tp + fn)
-        x, y = (_ratio(fp, fp + tn), recall) if self.curve == "ROC" else (recall, _ratio(tp, tp + fp))
+        x, y = (
+            (_ratio(fp, fp + tn), recall) if self.curve == "ROC" else (recall, _ratio(tp, tp + fp))
+        )
         heights = {
             "interpolation": (y[:-1] + y[1:]) / 2,
             "minoring": np.minimum(y[:-1], y[1:]),
@@ -685,7 +711,8 @@ class AUC(_Confusion):
 
     @staticmethod
     def _interpolated_precision_recall(tp: Array, fp: Array, fn: Array) -> float:
-        """Between two thresholds tp and fp go along a line, on which precision is not linear in recall.
+        """Between two thresholds tp and fp go along a line, on which precision is not linear in
+        recall.
 
         With p = tp + fp and tp = slope * p + intercept, the integral of tp/p over tp is
         slope * (dtp + intercept * log(p0 / p1)).
@@ -713,10 +740,11 @@ class F1Score(Metric):
     """2 * precision * recall / (precision + recall) per class.
 
     Args:
-        average: `None` (one number per class), `"micro"` (of all counts together), `"macro"` (the mean over classes)
-            or `"weighted"` (the mean weighted by the classes' rows). Default `None`.
-        threshold: float: scores above it are predictions. Default `None`: the largest score of a row is its
-            prediction, or 0.5 if there is one column only.
+        average: `None` (one number per class), `"micro"` (of all counts together), `"macro"` (the
+            mean over classes) or `"weighted"` (the mean weighted by the classes' rows). Default
+            `None`.
+        threshold: float: scores above it are predictions. Default `None`: the largest score of a
+            row is its prediction, or 0.5 if there is one column only.
         name: string. Default `"f1_score"`.
         dtype: as `Metric`.
     Shapes:
@@ -733,7 +761,8 @@ class F1Score(Metric):
     ) -> None:
         if average not in (None, "micro", "macro", "weighted"):
             raise ValueError(
-                f"F1Score: expected average as None, 'micro', 'macro' or 'weighted', got {average!r}"
+                f"F1Score: expected average as None, 'micro', 'macro' or 'weighted', "
+                f"got {average!r}"
             )
         super().__init__(name, dtype)
         self.average = average
@@ -783,13 +812,17 @@ class ConfusionMatrix(Metric):
         name: string. Default `"confusion_matrix"`.
         dtype: as `Metric`.
     Shapes:
-        y_true (n,), (n, 1) or one-hot (n, classes); y_pred scores (n, classes), or (n,) or (n, 1): class indices, or
-        with two classes scores of class 1, above 0.5. `result()` is an array (classes, classes).
+        y_true (n,), (n, 1) or one-hot (n, classes); y_pred scores (n, classes), or (n,) or (n, 1):
+        class indices, or with two classes scores of class 1, above 0.5. `result()` is an array
+        (classes, classes).
     Notes: scikit-learn's orientation.
     """
 
     def __init__(
-        self, num_classes: int | None = None, name: str | None = "confusion_matrix", dtype: Any = None
+        self,
+        num_classes: int | None = None,
+        name: str | None = "confusion_matrix",
+        dtype: Any = None,
     ) -> None:
         super().__init__(name, dtype)
         if num_classes is not None and num_classes < 2:
@@ -805,8 +838,8 @@ class ConfusionMatrix(Metric):
         classes = self.num_classes or (columns if columns and columns > 1 else None)
         if classes is None or (columns not in (1, classes)):
             raise ValueError(
-                "ConfusionMatrix: expected y_pred of shape (n, classes), or num_classes for class indices, got y_pred "
-                f"of shape {said.shape} and num_classes={self.num_classes}"
+                "ConfusionMatrix: expected y_pred of shape (n, classes), or num_classes for class "
+                f"indices, got y_pred of shape {said.shape} and num_classes={self.num_classes}"
             )
         if columns == classes:
             said = ops.argmax(said, axis=-1)
@@ -834,9 +867,10 @@ class R2Score(Metric):
     """1 - sum (y - y_pred)^2 / sum (y - mean y)^2, the share of the variance that is explained.
 
     Args:
-        class_aggregation: over the columns, `"uniform_average"`, `"variance_weighted_average"` or `None` (an array).
-            Default `"uniform_average"`.
-        num_regressors: int >= 0: the number of inputs, for the adjusted R2. Default `0`: not adjusted.
+        class_aggregation: over the columns, `"uniform_average"`, `"variance_weighted_average"` or
+            `None` (an array). Default `"uniform_average"`.
+        num_regressors: int >= 0: the number of inputs, for the adjusted R2. Default `0`: not
+            adjusted.
         name: string. Default `"r2_score"`.
         dtype: as `Metric`.
     Raises: ValueError for an unknown aggregation.
@@ -872,14 +906,16 @@ class R2Score(Metric):
         if y_pred.ndim != 2 or y_pred.shape[-1] is None:
             raise ValueError(f"R2Score: expected y_pred of shape (n, outputs), got {y_pred.shape}")
         if self.sums is None:
-            self.sums = self.add_variable((4, y_pred.shape[-1]), "sums")  # of w, wy, wy^2, w(y - y_pred)^2
+            self.sums = self.add_variable(
+                (4, y_pred.shape[-1]), "sums"
+            )  # of w, wy, wy^2, w(y - y_pred)^2
         weights = _weights(sample_weight, y_true)
         parts = [ops.ones_like(y_true), y_true, ops.square(y_true), ops.square(y_true - y_pred)]
         self.sums.assign_add(ops.stack([ops.sum(p * weights, axis=0) for p in parts]))
         self.samples.assign_add(ops.sum(ops.ones_like(ops.take(y_true, 0, axis=-1))))
 
     def result(self) -> Any:
-        if self.sums is None:
+        if self.sums is None or float(self.samples) == 0:
             return 0.0
         count, total, squares, residual = np.array(self.sums)
         spread = squares - total * _ratio(total, count)
@@ -963,10 +999,11 @@ _BY_NAME: dict[str, Callable[..., Metric]] = {
 
 
 def get(identifier: Any) -> Any:
-    """The metric of a name, a config dict `{"class_name": ..., "config": ...}`, a Metric, its class, or a function.
+    """The metric of a name, a config dict `{"class_name": ..., "config": ...}`, a Metric, its
+    class, or a function.
 
-    A function of (y_true, y_pred) becomes the mean of what it returns; None gives None. `"accuracy"` here is plain
-    equality; `resolve` picks the form that fits the model.
+    A function of (y_true, y_pred) becomes the mean of what it returns; None gives None.
+    `"accuracy"` here is plain equality; `resolve` picks the form that fits the model.
     Raises: ValueError for an unknown name, naming the nearest ones; TypeError for anything else.
     """
     if identifier is None:
@@ -980,7 +1017,8 @@ def get(identifier: Any) -> Any:
 def resolve(identifier: Any, loss: Any, y_true_shape: Shape, y_pred_shape: Shape) -> Any:
     """`get`, where "accuracy" ("acc") and "crossentropy" ("ce") take the form that fits the labels.
 
-    One output column: binary. Several, and a class index per row (or a sparse loss): sparse categorical. Otherwise
+    One output column: binary. Several, and a class index per row (or a sparse loss): sparse
+        categorical. Otherwise
     categorical. The metric's name is the identifier.
 
     Args:
@@ -990,7 +1028,11 @@ def resolve(identifier: Any, loss: Any, y_true_shape: Shape, y_pred_shape: Shape
     """
     forms = {
         "accuracy": (BinaryAccuracy, SparseCategoricalAccuracy, CategoricalAccuracy),
-        "crossentropy": (BinaryCrossentropy, SparseCategoricalCrossentropy, CategoricalCrossentropy),
+        "crossentropy": (
+            BinaryCrossentropy,
+            SparseCategoricalCrossentropy,
+            CategoricalCrossentropy,
+        ),
     }
     full = {"acc": "accuracy", "ce": "crossentropy"}
     name = identifier.lower() if isinstance(identifier, str) else ""
@@ -1000,15 +1042,16 @@ def resolve(identifier: Any, loss: Any, y_true_shape: Shape, y_pred_shape: Shape
     binary, sparse, categorical = forms[name]
     if len(y_pred_shape) < 2 or y_pred_shape[-1] == 1:
         return binary(name=identifier)
-    loss = getattr(loss, "name", loss)
     indices = len(y_true_shape) < len(y_pred_shape) or y_true_shape[-1] == 1
-    if indices or str(loss).startswith(("sparse_", "Sparse")):
+    if indices or type(losses.get(loss)) is losses.SparseCategoricalCrossentropy:
         return sparse(name=identifier)
     return categorical(name=identifier)
 
 
 def serialize(metric: Metric) -> dict[str, Any]:
-    """`{"class_name": ..., "config": ...}`, from which `get` makes the metric again, with nothing counted."""
+    """`{"class_name": ..., "config": ...}`, from which `get` makes the metric again, with nothing
+    counted.
+    """
     return {"class_name": type(metric).__name__, "config": metric.get_config()}
 
 

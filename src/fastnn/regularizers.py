@@ -32,7 +32,11 @@ class Regularizer:
 
 
 def _factor(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value < float("inf")
+    ):
         raise ValueError(f"regularizer: expected {name} as a finite number >= 0, got {value!r}")
     return float(value)
 
@@ -76,7 +80,9 @@ class L2(Regularizer):
 
     @classmethod
     def from_lambda(cls, lambd: float, m: int) -> L2:
-        """The penalty lambda/(2m) * sum w^2 of the textbooks, for m training rows: its gradient is lambda/m * w."""
+        """The penalty lambda/(2m) * sum w^2 of the textbooks, for m training rows: its gradient is
+        lambda/m * w.
+        """
         return cls(lambd / (2 * _rows(m)))
 
     def __call__(self, x: ArrayLike) -> Tensor:
@@ -139,7 +145,8 @@ _BY_NAME: dict[str, Callable[[], Regularizer]] = {
 
 
 def get(identifier: Any) -> Any:
-    """The regularizer of a name, a config dict `{"class_name": ..., "config": ...}`, or a callable; None for None.
+    """The regularizer of a name, a config dict `{"class_name": ..., "config": ...}`, or a callable;
+    None for None.
 
     Raises: ValueError for an unknown name, TypeError for anything else.
     """

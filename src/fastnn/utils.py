@@ -24,8 +24,8 @@ def to_categorical(
         dtype: the dtype of the result. Default `"float32"`.
     Shapes:
         x (...) or (..., 1) -> (..., num_classes).
-    Raises: ValueError for an index that is not integral, negative, or not below num_classes; TypeError for what is no
-        number.
+    Raises: ValueError for an index that is not integral, negative, or not below num_classes;
+        TypeError for what is no number.
     Example:
         >>> to_categorical([0, 2, 1], num_classes=3)
         array([[1., 0., 0.],
@@ -49,10 +49,10 @@ def to_categorical(
         whole = labels.astype(np.int64)
     wrong = (whole != labels) | (labels < 0) | (labels > highest)
     if wrong.any():
+        last = int(highest) if np.isfinite(highest) else "?"
         where = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise ValueError(
-            f"to_categorical: expected class indices 0..{int(highest) if np.isfinite(highest) else '?'}, "
-            f"got {labels[where]} at {where}"
+            f"to_categorical: expected class indices 0..{last}, got {labels[where]} at {where}"
         )
     rows = np.zeros((*labels.shape, int(highest) + 1), dtype)
     np.put_along_axis(rows, whole[..., None], 1, axis=-1)
@@ -65,7 +65,8 @@ def normalize(x: npt.ArrayLike, axis: int = -1, order: float = 2) -> npt.NDArray
     Args:
         x: array of numbers.
         axis: the axis along which the vectors run. Default `-1`.
-        order: the order of the norm, 1 for the sum of magnitudes, `np.inf` for the largest. Default `2`.
+        order: the order of the norm, 1 for the sum of magnitudes, `np.inf` for the largest. Default
+            `2`.
     Example:
         >>> normalize([[3.0, 4.0], [0.0, 0.0]])
         array([[0.6, 0.8],
@@ -77,5 +78,7 @@ def normalize(x: npt.ArrayLike, axis: int = -1, order: float = 2) -> npt.NDArray
 
 
 def set_random_seed(seed: int) -> None:
-    """`fastnn.random.set_seed`: the same seed gives the same weights, shuffles and dropout masks."""
+    """`fastnn.random.set_seed`: the same seed gives the same weights, shuffles and dropout
+    masks.
+    """
     _random.set_seed(seed)

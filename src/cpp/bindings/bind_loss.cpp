@@ -1,5 +1,6 @@
 #include "bindings/array.hpp"
 #include "bindings/families.hpp"
+#include "bindings/variable.hpp"
 #include "ops/loss.hpp"
 #include "ops/shape.hpp"
 
@@ -9,10 +10,11 @@ namespace {
 
 using kernels::MeanLoss;
 
-// Targets, weights and normalisers: no gradient flows into them.
+// Targets, weights and normalisers: no gradient flows into them. Only what is a tensor already can be on a tape.
 Tensor constant(py::handle value, const char* argument) {
   const Tensor t = as_tensor(value, argument);
-  return is_floating(t.dtype()) ? call1(stop_gradient(), {t}) : t;
+  const bool tensor = py::isinstance<Tensor>(value) || py::isinstance<Variable>(value);
+  return tensor && is_floating(t.dtype()) ? call1(stop_gradient(), {t}) : t;
 }
 Tensor constant(py::handle value, const char* argument, DType dtype) {
   if (is_python_scalar(value)) return as_tensor(value, argument, dtype);

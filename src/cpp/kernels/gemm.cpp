@@ -13,11 +13,12 @@ constexpr int kRows = kVectorBytes == 64 ? 12 : 6;
 template <class T>
 constexpr int kColumns = kVectors * kLanes<T>;
 
-template <class T, int MR>
+// NV: vectors of columns. Where the last columns fit into one, the second would multiply zeros.
+template <class T, int MR, int NV>
 void tile(const GemmArgs<T>& g, int64_t i, int64_t j) {
-  Vec<T> acc[MR][kVectors] = {};
+  Vec<T> acc[MR][NV] = {};
   const int64_t columns = g.n - j < kColumns<T> ? g.n - j : kColumns<T>;
-  const bool part = columns < kColumns<T>;
+  const bool part = columns < NV * kLanes<T>;
   const int64_t b_offset = j / kColumns<T> * g.b_panel;
   const int64_t a_row = g.a_row, a_col = g.a_col, b_row = g.b_row;
   if (!part || g.b_padded) {
@@ -25,30 +26,30 @@ void tile(const GemmArgs<T>& g, int64_t i, int64_t j) {
       const T* FASTNN_RESTRICT a = g.a[t] + i * a_row;
       const T* FASTNN_RESTRICT b = g.b[t] + b_offset;
       for (int64_t k = 0; k < g.k; ++k) {
-        const Vec<T> b0 = load(b), b1 = load(b + kLanes<T>);
+        Vec<T> bs[NV];
+        for (int v = 0; v < NV; ++v) bs[v] = load(b + v * kLanes<T>);
 #pragma GCC unroll 12
         for (int r = 0; r < MR; ++r) {
           const Vec<T> x = splat(a[r * a_row]);
-          acc[r][0] = fma(x, b0, acc[r][0]);
-          acc[r][1] = fma(x, b1, acc[r][1]);
+          for (int v = 0; v < NV; ++v) acc[r][v] = fma(x, bs[v], acc[r][v]);
         }
         a += a_col;
         b += b_row;
       }
     }
   } else {  // the last columns of an unpacked B: nothing behind the row's end is read
-    const int first = columns < kLanes<T> ? static_cast<int>(columns) : kLanes<T>;
-    const int second = static_cast<int>(columns) - first;
+    const int last = static_cast<int>(columns) - (NV - 1) * kLanes<T>;  // columns of the last vector
     for (int64_t t = 0; t < g.taps; ++t) {
       const T* FASTNN_RESTRICT a = g.a[t] + i * a_row;
       const T* FASTNN_RESTRICT b = g.b[t] + b_offset;
       for (int64_t k = 0; k < g.k; ++k) {
-        const Vec<T> b0 = load_part(b, first), b1 = load_part(b + first, second);
+        Vec<T> bs[NV];
+        for (int v = 0; v < NV - 1; ++v) bs[v] = load(b + v * kLanes<T>);
+        bs[NV - 1] = load_part(b + (NV - 1) * kLanes<T>, last);
 #pragma GCC unroll 12
         for (int r = 0; r < MR; ++r) {
           const Vec<T> x = splat(a[r * a_row]);
-          acc[r][0] = fma(x, b0, acc[r][0]);
-          acc[r][1] = fma(x, b1, acc[r][1]);
+          for (int v = 0; v < NV; ++v) acc[r][v] = fma(x, bs[v], acc[r][v]);
         }
         a += a_col;
         b += b_row;
@@ -58,7 +59,7 @@ void tile(const GemmArgs<T>& g, int64_t i, int64_t j) {
   T* c = g.c + i * g.c_row + j;
   if (!part) {
     for (int r = 0; r < MR; ++r, c += g.c_row)
-      for (int v = 0; v < kVectors; ++v) {
+      for (int v = 0; v < NV; ++v) {
         Vec<T> y = acc[r][v];
         if (g.accumulate) y = load(c + v * kLanes<T>) + y;
         if (g.bias) y += load(g.bias + j + v * kLanes<T>);
@@ -66,9 +67,9 @@ void tile(const GemmArgs<T>& g, int64_t i, int64_t j) {
       }
   } else {
     for (int r = 0; r < MR; ++r, c += g.c_row)
-      for (int v = 0; v < kVectors; ++v) {
+      for (int v = 0; v < NV; ++v) {
         const int64_t left = columns - v * kLanes<T>;
-        const int width = left <= 0 ? 0 : left < kLanes<T> ? static_cast<int>(left) : kLanes<T>;
+        const int width = left < kLanes<T> ? static_cast<int>(left) : kLanes<T>;
         Vec<T> y = acc[r][v];
         if (g.accumulate) y = load_part(c + v * kLanes<T>, width) + y;
         if (g.bias) y += load_part(g.bias + j + v * kLanes<T>, width);
@@ -82,9 +83,11 @@ using TileFn = void (*)(const GemmArgs<T>&, int64_t, int64_t);
 
 template <class T, int... MR>
 void run_tiles(const GemmArgs<T>& g) {
-  constexpr TileFn<T> tiles[] = {nullptr, tile<T, MR>...};
-  for (int64_t j = 0; j < g.n; j += kColumns<T>)
-    for (int64_t i = 0; i < g.m; i += kRows) tiles[g.m - i < kRows ? g.m - i : kRows](g, i, j);
+  constexpr TileFn<T> tiles[][sizeof...(MR) + 1] = {{nullptr, tile<T, MR, 1>...}, {nullptr, tile<T, MR, kVectors>...}};
+  for (int64_t j = 0; j < g.n; j += kColumns<T>) {
+    const auto& of_width = tiles[g.n - j > kLanes<T>];
+    for (int64_t i = 0; i < g.m; i += kRows) of_width[g.m - i < kRows ? g.m - i : kRows](g, i, j);
+  }
 }
 
 template <class T>

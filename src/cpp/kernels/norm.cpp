@@ -27,15 +27,12 @@ FASTNN_INLINE void sum_channels(int64_t rows, int64_t channels, const Term& term
         total[1][v] += block[1][v];
       }
     }
-    T lanes[2][L];
-    for (int v = 0; v < N; ++v) {
-      store(lanes[0], total[0][v]);
-      store(lanes[1], total[1][v]);
-      for (int i = 0; i < width; ++i) {
-        first[c + v * L + i] = static_cast<double>(lanes[0][i]);
-        second[c + v * L + i] = static_cast<double>(lanes[1][i]);
+    for (int v = 0; v < N; ++v)
+      for (int i = 0; i < L; ++i) {
+        if (i >= width) break;  // in the loop and not its bound: GCC 12 warns of a lane beyond the vector else
+        first[c + v * L + i] = static_cast<double>(total[0][v][i]);
+        second[c + v * L + i] = static_cast<double>(total[1][v][i]);
       }
-    }
   };
   int64_t c = 0;
   for (; c + 4 * L <= channels; c += 4 * L) panel.template operator()<4>(c, L);
@@ -139,18 +136,18 @@ void forward(T* y, const T* x, const T* mean, const T* scale, const T* shift, in
 }
 
 template <class T>
-void backward(T* dx, const T* dy, const T* x, const T* mean, const T* scale, const T* slope, const T* shift,
+void backward(T* dx, const T* dy, const T* x, const T* mean, const T* scale, const T* slope, const T* center,
               int64_t step, int64_t rows, int64_t channels, bool accumulate) {
   constexpr int L = kLanes<T>;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < channels; c += L) {
       const int width = width_at<T>(c, channels);
       const int64_t at = r * channels + c;
-      Vec<T> d{};
+      Vec<T> d = read(dy + at, width);
       if (x)
-        d = fma(read(x + at, width) - parameter(mean, step, c, width), parameter(slope, step, c, width),
-                parameter(shift, step, c, width));
-      d = fma(read(dy + at, width), parameter(scale, step, c, width), d);
+        d = fma(parameter(mean, step, c, width) - read(x + at, width), parameter(slope, step, c, width),
+                d - parameter(center, step, c, width));
+      d *= parameter(scale, step, c, width);
       if (accumulate) d += read<T>(dx + at, width);
       write(dx + at, d, width);
     }

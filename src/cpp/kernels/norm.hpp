@@ -19,8 +19,8 @@ struct NormKernels {
   // y = scale (x - mean) + shift, per channel; parameters walk with `step` 1, or 0 for one value.
   void (*forward)(T* y, const T* x, const T* mean, const T* scale, const T* shift, int64_t step, int64_t rows,
                   int64_t channels);
-  // dx = (accumulate ? dx : 0) + scale dy + slope (x - mean) + shift; without x, slope and shift are zero.
-  void (*backward)(T* dx, const T* dy, const T* x, const T* mean, const T* scale, const T* slope, const T* shift,
+  // dx = (accumulate ? dx : 0) + scale (dy - center - slope (x - mean)); without x only scale dy.
+  void (*backward)(T* dx, const T* dy, const T* x, const T* mean, const T* scale, const T* slope, const T* center,
                    int64_t step, int64_t rows, int64_t channels, bool accumulate);
 
   // One row of layer normalisation, x^ = rstd (x - mean) + shift, where shift carries the part of the mean that T has

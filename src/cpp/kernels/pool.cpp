@@ -23,36 +23,70 @@ FASTNN_INLINE Range windows_of(int64_t i, int64_t out, int64_t size, int64_t str
   return {reach < 0 ? 0 : reach / stride + 1, at_most((i + before) / stride + 1, out)};
 }
 
-template <class T>
-FASTNN_INLINE Vec<T> load_width(const T* p, int width) {
-  return width == kLanes<T> ? load(p) : load_part(p, width);
+// Positions are counted in the integer of T's size and kept in the narrower Index.
+template <class T, class Index>
+FASTNN_INLINE void narrow(Index* p, Mask<T> v) {
+  typedef Index Narrow __attribute__((vector_size(sizeof(Index) * kLanes<T>)));
+  const Narrow kept = __builtin_convertvector(v, Narrow);
+  __builtin_memcpy(p, &kept, sizeof kept);
 }
-template <class T>
-FASTNN_INLINE void store_width(T* p, Vec<T> v, int width) {
-  if (width == kLanes<T>)
-    store(p, v);
-  else
-    store_part(p, v, width);
+template <class T, class Index>
+FASTNN_INLINE Mask<T> widen(const Index* p) {
+  typedef Index Narrow __attribute__((vector_size(sizeof(Index) * kLanes<T>)));
+  Narrow kept;
+  __builtin_memcpy(&kept, p, sizeof kept);
+  return __builtin_convertvector(kept, Mask<T>);
 }
+// GCC 12 takes bytes apart lane by lane here, at three times the cost of the whole pooling.
+#if defined(__AVX512F__)  // the maskz forms, as the plain ones warn of an uninitialised value
+template <> FASTNN_INLINE Mask<float> widen<float, uint8_t>(const uint8_t* p) {
+  return (Mask<float>)_mm512_maskz_cvtepu8_epi32(0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+template <> FASTNN_INLINE Mask<double> widen<double, uint8_t>(const uint8_t* p) {
+  return (Mask<double>)_mm512_maskz_cvtepu8_epi64(0xFF, _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+#elif defined(__AVX2__)
+template <> FASTNN_INLINE void narrow<float, uint8_t>(uint8_t* p, Mask<float> v) {
+  const __m256i x = (__m256i)v;
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+}
+template <> FASTNN_INLINE Mask<float> widen<float, uint8_t>(const uint8_t* p) {
+  return (Mask<float>)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+#endif
 
-template <class T, class Index>
-FASTNN_INLINE void store_index(Index* p, Mask<T> v, int width) {
-  typedef Index Narrow __attribute__((vector_size(sizeof(Index) * kLanes<T>)));
-  const Narrow narrow = __builtin_convertvector(v, Narrow);
-  if (width == kLanes<T>)
-    __builtin_memcpy(p, &narrow, sizeof narrow);
-  else
-    for (int i = 0; i < width; ++i) p[i] = narrow[i];
-}
-template <class T, class Index>
-FASTNN_INLINE Mask<T> load_index(const Index* p, int width) {
-  typedef Index Narrow __attribute__((vector_size(sizeof(Index) * kLanes<T>)));
-  Narrow narrow{};
-  if (width == kLanes<T>)
-    __builtin_memcpy(&narrow, p, sizeof narrow);
-  else
-    for (int i = 0; i < width; ++i) narrow[i] = p[i];
-  return __builtin_convertvector(narrow, Mask<T>);
+// One vector of channels: a whole one, or the first n lanes of the last.
+template <class T>
+struct Whole {
+  FASTNN_INLINE Vec<T> get(const T* p) const { return load(p); }
+  FASTNN_INLINE void put(T* p, Vec<T> v) const { store(p, v); }
+  template <class Index>
+  FASTNN_INLINE Mask<T> get_index(const Index* p) const { return widen<T, Index>(p); }
+  template <class Index>
+  FASTNN_INLINE void put_index(Index* p, Mask<T> v) const { narrow<T, Index>(p, v); }
+};
+template <class T>
+struct Part {
+  int n;
+  FASTNN_INLINE Vec<T> get(const T* p) const { return load_part(p, n); }
+  FASTNN_INLINE void put(T* p, Vec<T> v) const { store_part(p, v, n); }
+  template <class Index>
+  FASTNN_INLINE Mask<T> get_index(const Index* p) const {
+    Mask<T> v{};
+    for (int i = 0; i < n; ++i) v[i] = p[i];
+    return v;
+  }
+  template <class Index>
+  FASTNN_INLINE void put_index(Index* p, Mask<T> v) const {
+    for (int i = 0; i < n; ++i) p[i] = static_cast<Index>(v[i]);
+  }
+};
+template <class T, class Body>
+FASTNN_INLINE void for_channels(int64_t channels, const Body& body) {
+  int64_t c = 0;
+  for (; c + kLanes<T> <= channels; c += kLanes<T>) body(c, Whole<T>{});
+  if (c < channels) body(c, Part<T>{static_cast<int>(channels - c)});
 }
 
 template <class T, class Index>
@@ -62,21 +96,20 @@ void max_forward(T* y, Index* index, const T* x, int64_t i, const PoolSizes& s) 
   for (int64_t o = 0; o < s.out_w; ++o, y += s.channels, index += s.channels) {
     const Range columns = pixels_of(o, s.w, s.size_w, s.stride_w, s.before_w);
     const int64_t left = o * s.stride_w - s.before_w;
-    for (int64_t c = 0; c < s.channels; c += kLanes<T>) {
-      const int width = static_cast<int>(at_most(s.channels - c, kLanes<T>));
-      Vec<T> best = load_width(x + (rows.begin * s.w + columns.begin) * s.channels + c, width);
+    for_channels<T>(s.channels, [&](int64_t c, auto vector) {
+      Vec<T> best = vector.get(x + (rows.begin * s.w + columns.begin) * s.channels + c);
       Mask<T> where = Mask<T>{} + static_cast<Int<T>>((rows.begin - top) * s.size_w + columns.begin - left);
       for (int64_t h = rows.begin; h < rows.end; ++h)
         for (int64_t w = columns.begin; w < columns.end; ++w) {
-          const Vec<T> v = load_width(x + (h * s.w + w) * s.channels + c, width);
+          const Vec<T> v = vector.get(x + (h * s.w + w) * s.channels + c);
           const Mask<T> here = Mask<T>{} + static_cast<Int<T>>((h - top) * s.size_w + w - left);
-          const Mask<T> take = (best == best) & ((v > best) | (v != v));
+          const Mask<T> take = ~(v <= best) & (best == best);  // greater, or the first NaN
           best = take ? v : best;
           where = take ? here : where;
         }
-      store_width(y + c, best, width);
-      store_index<T>(index + c, where, width);
-    }
+      vector.put(y + c, best);
+      vector.put_index(index + c, where);
+    });
   }
 }
 
@@ -85,19 +118,18 @@ void max_backward(T* dx, const T* dy, const Index* index, int64_t h, const PoolS
   const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
   for (int64_t w = 0; w < s.w; ++w, dx += s.channels) {
     const Range columns = windows_of(w, s.out_w, s.size_w, s.stride_w, s.before_w);
-    for (int64_t c = 0; c < s.channels; c += kLanes<T>) {
-      const int width = static_cast<int>(at_most(s.channels - c, kLanes<T>));
+    for_channels<T>(s.channels, [&](int64_t c, auto vector) {
       Vec<T> sum{};
       for (int64_t i = rows.begin; i < rows.end; ++i)
         for (int64_t o = columns.begin; o < columns.end; ++o) {
           const int64_t at = (i * s.out_w + o) * s.channels + c;
           const int64_t here = (h - i * s.stride_h + s.before_h) * s.size_w + w - o * s.stride_w + s.before_w;
-          const Mask<T> mine = load_index<T>(index + at, width) == static_cast<Int<T>>(here);
-          sum += mine ? load_width(dy + at, width) : Vec<T>{};
+          const Mask<T> mine = vector.get_index(index + at) == static_cast<Int<T>>(here);
+          sum += mine ? vector.get(dy + at) : Vec<T>{};
         }
-      if (accumulate) sum = load_width(dx + c, width) + sum;
-      store_width(dx + c, sum, width);
-    }
+      if (accumulate) sum = vector.get(dx + c) + sum;
+      vector.put(dx + c, sum);
+    });
   }
 }
 
@@ -107,17 +139,16 @@ void average_forward(T* y, const T* x, int64_t i, const PoolSizes& s) {
   for (int64_t o = 0; o < s.out_w; ++o, y += s.channels) {
     const Range columns = pixels_of(o, s.w, s.size_w, s.stride_w, s.before_w);
     const Vec<T> count = splat(static_cast<T>((rows.end - rows.begin) * (columns.end - columns.begin)));
-    for (int64_t c = 0; c < s.channels; c += kLanes<T>) {
-      const int width = static_cast<int>(at_most(s.channels - c, kLanes<T>));
+    for_channels<T>(s.channels, [&](int64_t c, auto vector) {
       Vec<T> sum{};
       for (int64_t h = rows.begin; h < rows.end; ++h) {  // row sums first: the error grows with h + w, not h * w
         Vec<T> row{};
         for (int64_t w = columns.begin; w < columns.end; ++w)
-          row += load_width(x + (h * s.w + w) * s.channels + c, width);
+          row += vector.get(x + (h * s.w + w) * s.channels + c);
         sum += row;
       }
-      store_width(y + c, sum / count, width);
-    }
+      vector.put(y + c, sum / count);
+    });
   }
 }
 
@@ -126,20 +157,19 @@ void average_backward(T* dx, const T* dy, int64_t h, const PoolSizes& s, bool ac
   const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
   for (int64_t w = 0; w < s.w; ++w, dx += s.channels) {
     const Range columns = windows_of(w, s.out_w, s.size_w, s.stride_w, s.before_w);
-    for (int64_t c = 0; c < s.channels; c += kLanes<T>) {
-      const int width = static_cast<int>(at_most(s.channels - c, kLanes<T>));
+    for_channels<T>(s.channels, [&](int64_t c, auto vector) {
       Vec<T> sum{};
       for (int64_t i = rows.begin; i < rows.end; ++i) {
         const Range high = pixels_of(i, s.h, s.size_h, s.stride_h, s.before_h);
         for (int64_t o = columns.begin; o < columns.end; ++o) {
           const Range wide = pixels_of(o, s.w, s.size_w, s.stride_w, s.before_w);
           const Vec<T> count = splat(static_cast<T>((high.end - high.begin) * (wide.end - wide.begin)));
-          sum += load_width(dy + (i * s.out_w + o) * s.channels + c, width) / count;
+          sum += vector.get(dy + (i * s.out_w + o) * s.channels + c) / count;
         }
       }
-      if (accumulate) sum = load_width(dx + c, width) + sum;
-      store_width(dx + c, sum, width);
-    }
+      if (accumulate) sum = vector.get(dx + c) + sum;
+      vector.put(dx + c, sum);
+    });
   }
 }
 

@@ -29,7 +29,8 @@ Shape known_dims(Shape a, const Shape& b) {
 }
 
 void check_prediction(const char* op, const Spec& y_pred) {
-  if (!is_floating(y_pred.dtype)) throw TypeError(cat(op, ": expected y_pred of dtype float32 or float64, got ", y_pred.dtype));
+  if (!is_floating(y_pred.dtype))
+    throw TypeError(cat(op, ": expected y_pred of dtype float32 or float64, got ", y_pred.dtype));
   if (y_pred.shape.rank() < 1) throw ValueError(cat(op, ": expected y_pred of at least 1 dimension, got a scalar"));
 }
 
@@ -70,8 +71,9 @@ class CrossEntropy final : public Op {
       Shape own = labels;
       if (own.rank() == y_pred.rank() && same_dim(own.back(), 1)) own = without_last(own);
       if (!same_dims(own, rows))
-        throw ValueError(cat(title(), ": expected y_true of shape ", rows, ", one label per row of y_pred ", y_pred, ", got ",
-                             labels, same_dims(labels, y_pred) ? "; for one-hot targets use categorical_crossentropy" : ""));
+        throw ValueError(cat(title(), ": expected y_true of shape ", rows, ", one label per row of y_pred ", y_pred,
+                             ", got ", labels,
+                             same_dims(labels, y_pred) ? "; for one-hot targets use categorical_crossentropy" : ""));
       rows = known_dims(rows, own);
     } else {
       check_dtype(title(), x);
@@ -205,10 +207,12 @@ class WeightedMean final : public Op {
       throw TypeError(cat("weighted_mean: expected values of dtype float32 or float64, got ", x[0].dtype));
     for (size_t i = 1; i < x.size(); ++i)
       if (x[i].dtype != x[0].dtype)
-        throw TypeError(cat(i == 1 && has_weight_ ? "sample_weight" : "normalizer", ": expected dtype ", x[0].dtype, ", got ", x[i].dtype));
+        throw TypeError(cat(i == 1 && has_weight_ ? "sample_weight" : "normalizer", ": expected dtype ", x[0].dtype,
+                            ", got ", x[i].dtype));
     if (has_weight_) {
       Shape weight = x[1].shape;
-      while (weight.rank() > 0 && !leads(weight, x[0].shape) && same_dim(weight.back(), 1)) weight = without_last(weight);
+      while (weight.rank() > 0 && !leads(weight, x[0].shape) && same_dim(weight.back(), 1))
+        weight = without_last(weight);
       if (!leads(weight, x[0].shape))
         throw ValueError(cat("sample_weight: expected shape ", x[0].shape, ", one weight per row, got ", x[1].shape));
     }

@@ -34,7 +34,8 @@ constexpr int64_t kRun = 16384;
 template <class Body>
 void for_runs(const Channels& v, int64_t channel, const Body& body) {  // body(first element, count)
   for (int64_t o = 0; o < v.outer; ++o)
-    for (int64_t i = 0; i < v.inner; i += kRun) body((o * v.channels + channel) * v.inner + i, std::min(kRun, v.inner - i));
+    for (int64_t i = 0; i < v.inner; i += kRun)
+      body((o * v.channels + channel) * v.inner + i, std::min(kRun, v.inner - i));
 }
 
 // Mean and biased variance per channel. Parts are combined in a fixed order, in double (Chan, Golub, LeVeque 1979).
@@ -147,7 +148,8 @@ class BatchNormalization final : public Op {
   std::string_view name() const override { return title(); }
   std::vector<Spec> infer(Specs x) const override {
     const Spec& in = x[0];
-    if (!is_floating(in.dtype)) throw TypeError(cat(title(), ": expected x of dtype float32 or float64, got ", in.dtype));
+    if (!is_floating(in.dtype))
+      throw TypeError(cat(title(), ": expected x of dtype float32 or float64, got ", in.dtype));
     const int axis = normalize_axis(axis_, in.shape.rank(), title());
     int64_t channels = in.shape[axis];
     for (size_t i = 1; i < x.size(); ++i) {
@@ -199,7 +201,7 @@ class BatchNormalization final : public Op {
   bool reads_input(size_t i) const override { return i == 0 || i == gamma_ || (!training_ && i < 3); }
   bool reads_output(size_t i) const override { return training_ && i > 0; }
   // With x^ = (x - mean) rstd: dbeta = sum dy, dgamma = sum dy x^. Inference: dx = gamma rstd dy. Training, where mean
-  // and variance move with x: dx = gamma rstd (dy - mean(dy) - x^ mean(dy x^)), one multiply-add pair per element.
+  // and variance move with x: dx = gamma rstd (dy - mean(dy) - x^ mean(dy x^)).
   void backward(const BackwardArgs& b) const override {
     with_float(b.x_spec[0].dtype, title(), [&](auto zero) {
       using T = decltype(zero);
@@ -216,20 +218,19 @@ class BatchNormalization final : public Op {
       for (int64_t c = 0; c < C; ++c) rstd[c] = 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon_);
       const auto scale_of = [&](int64_t c) { return (gamma ? static_cast<double>(gamma[c]) : 1.0) * rstd[c]; };
       if (b.dx[0] && v.count() > 0) {
-        Scratch<T> scale(C), slope(C), shift(C);
+        Scratch<T> scale(C), slope(C), center(C);
         const double n = static_cast<double>(v.count());
         for (int64_t c = 0; c < C; ++c) {
-          const double s = scale_of(c);
-          scale[c] = static_cast<T>(s);
-          slope[c] = training_ ? static_cast<T>(-s * rstd[c] * rstd[c] * product[c] / n) : T(0);
-          shift[c] = training_ ? static_cast<T>(-s * sum[c] / n) : T(0);
+          scale[c] = static_cast<T>(scale_of(c));
+          slope[c] = training_ ? static_cast<T>(rstd[c] * rstd[c] * product[c] / n) : T(0);
+          center[c] = training_ ? static_cast<T>(sum[c] / n) : T(0);
         }
         const auto kernel = kernels_for<T>().norm.backward;
         T* dx = b.dx[0].to.template data<T>();
         const bool accumulate = b.dx[0].accumulate;
         for_blocks(v, [&](int64_t at, int64_t rows, int64_t columns, int64_t c, int64_t step) {
           kernel(dx + at, dy + at, training_ ? x + at : nullptr, mean + c, scale.data() + c, slope.data() + c,
-                 shift.data() + c, step, rows, columns, accumulate);
+                 center.data() + c, step, rows, columns, accumulate);
         });
       }
       if (gamma_) write_channels<T>(b.dx[gamma_], C, [&](int64_t c) { return product[c] * rstd[c]; });

@@ -19,8 +19,9 @@ def vjp(f: Callable[..., Any], *inputs: ArrayLike) -> tuple[Any, Callable[[Any],
         f: a function made of fastnn.ops.
         *inputs: what to call it with; a gradient is offered for each floating one.
     Returns:
-        `(y, pullback)`: `pullback(dy)`, with dy in the structure and shapes of y, gives one gradient per input,
-        `None` for inputs that are integers or that y does not depend on. It may be called again.
+        `(y, pullback)`: `pullback(dy)`, with dy in the structure and shapes of y, gives one
+        gradient per input, `None` for inputs that are integers or that y does not depend on. It
+        may be called again.
     Example:
         >>> import fastnn, numpy as np
         >>> y, pullback = fastnn.ops.vjp(lambda x: x * x, np.array([1.0, 3.0]))

@@ -3,9 +3,9 @@
 What all of them share:
 
 sample_weight: one weight per row, in the shape of the rows, or of their leading axes. Default: 1.
-normalizer: what the weighted sum is divided by with reduction "mean", a number or a 0-d tensor. Default: the number
-    of rows, not the sum of the weights. A normalizer of 0 gives 0.
-reduction: "none" gives the weighted values, "sum" their sum, "mean" the sum divided by the normalizer.
+normalizer: the divisor of reduction "mean", a number or a 0-d tensor. Default: the number of rows,
+    not the sum of the weights. A normalizer of 0 gives 0.
+reduction: "none" gives the weighted values, "sum" their sum, "mean" the sum over the normalizer.
 
 Gradients flow to y_pred alone: targets, weights and normalizer are constants.
 """
@@ -57,15 +57,17 @@ def categorical_crossentropy(
 ) -> Tensor:
     """-sum(y_true * log(p)) over the last axis.
 
-    p is softmax(y_pred) with `from_logits`, else y_pred / sum(y_pred), clipped to [1e-7, 1 - 1e-7]. With
-    `label_smoothing` a the targets are y_true * (1 - a) + a / C.
+    p is softmax(y_pred) with `from_logits`, else y_pred / sum(y_pred), clipped to [1e-7, 1 - 1e-7].
+    With `label_smoothing` a the targets are y_true * (1 - a) + a / C.
 
     Shapes:
-        y_true (..., C) one-hot or probabilities, y_pred (..., C) -> () or, with reduction "none", (...).
+        y_true (..., C) one-hot or probabilities, y_pred (..., C)
+        -> () or, with reduction "none", (...).
     Raises: ValueError for shapes that differ.
     Example:
         >>> import fastnn
-        >>> round(float(fastnn.ops.categorical_crossentropy([[0, 1, 0, 0]], [[0.3, 0.2, 0.1, 0.4]])), 4)
+        >>> p = [[0.3, 0.2, 0.1, 0.4]]
+        >>> round(float(fastnn.ops.categorical_crossentropy([[0, 1, 0, 0]], p)), 4)
         1.6094
     """
     return _core.categorical_crossentropy(
@@ -84,7 +86,7 @@ def sparse_categorical_crossentropy(
     """-log(p[y_true]) over the last axis; p as in `categorical_crossentropy`.
 
     Shapes:
-        y_true (...) or (..., 1) with labels 0..C-1 (floating labels must be integral), y_pred (..., C)
+        y_true (...) or (..., 1), labels 0..C-1 (floating ones integral), y_pred (..., C)
         -> () or, with reduction "none", (...).
     Raises: ValueError for shapes that do not fit and for labels out of range.
     Example:
@@ -108,11 +110,12 @@ def binary_crossentropy(
 ) -> Tensor:
     """-(y_true * log(p) + (1 - y_true) * log(1 - p)), the mean over the last axis.
 
-    p is sigmoid(y_pred) with `from_logits`, else y_pred clipped to [1e-7, 1 - 1e-7]. With `label_smoothing` a the
-    targets are y_true * (1 - a) + a / 2.
+    p is sigmoid(y_pred) with `from_logits`, else y_pred clipped to [1e-7, 1 - 1e-7]. With
+    `label_smoothing` a the targets are y_true * (1 - a) + a / 2.
 
     Shapes:
-        y_true and y_pred (..., N) -> () or, with reduction "none", (...). (N,) against (N, 1) are N rows.
+        y_true and y_pred (..., N) -> () or, with reduction "none", (...).
+        (N,) against (N, 1) are N rows.
     Raises: ValueError for other shapes that differ.
     """
     return _core.binary_crossentropy(
@@ -138,5 +141,8 @@ def mean_absolute_error(
     normalizer: ArrayLike | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """|y_true - y_pred|, the mean over the last axis, with derivative 0 at 0. Shapes as in `binary_crossentropy`."""
+    """|y_true - y_pred|, the mean over the last axis, with derivative 0 at 0.
+
+    Shapes as in `binary_crossentropy`.
+    """
     return _core.mean_absolute_error(y_true, y_pred, sample_weight, normalizer, reduction)

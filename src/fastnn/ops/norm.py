@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fastnn import _core
 from fastnn._core import Tensor
@@ -27,20 +27,23 @@ def batch_normalization_training(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y = gamma * (x - mean) / sqrt(variance + epsilon) + beta with the statistics of this batch.
 
-    Mean and biased variance run over all axes but `axis`, the channels. They are returned for moving averages and
-    are constants to a tape; the gradient of y takes their dependence on x into account.
-    Ioffe, Szegedy (2015), arXiv:1502.03167.
+    Mean and biased variance run over all axes but `axis`, the channels. They are returned for
+    moving averages and are constants to a tape; the gradient of y takes their dependence on x into
+    account. Ioffe, Szegedy (2015), arXiv:1502.03167.
 
     Shapes:
-        x (..., C), gamma (C,), beta (C,) -> y (..., C), mean (C,), variance (C,). No gamma is 1, no beta is 0.
+        x (..., C), gamma (C,), beta (C,) -> y (..., C), mean (C,), variance (C,). No gamma is 1, no
+        beta is 0.
     Raises: ValueError for an empty batch or shapes that do not fit, TypeError for mixed dtypes.
     Example:
         >>> import fastnn, numpy as np
-        >>> y, mean, variance = fastnn.ops.batch_normalization_training(np.array([[1.0], [3.0]]), epsilon=0.0)
+        >>> x = np.array([[1.0], [3.0]])
+        >>> y, mean, variance = fastnn.ops.batch_normalization_training(x, epsilon=0.0)
         >>> y.numpy().ravel(), mean.numpy(), variance.numpy()
         (array([-1.,  1.]), array([2.]), array([1.]))
     """
-    return _core.batch_normalization_training(x, gamma, beta, axis, epsilon)
+    y, mean, variance = _core.batch_normalization_training(x, gamma, beta, axis, epsilon)
+    return y, mean, variance
 
 
 def batch_normalization(
@@ -75,7 +78,8 @@ def layer_normalization(
 
     Shapes:
         x (..., *S), gamma and beta of the shape S of the normalised axes -> y (..., *S).
-    Raises: ValueError for axes that are not the last and shapes that do not fit, TypeError for mixed dtypes.
+    Raises: ValueError for axes that are not the last and shapes that do not fit, TypeError for
+    mixed dtypes.
     """
     return _core.layer_normalization(x, gamma, beta, axis, epsilon)
 
@@ -88,12 +92,10 @@ def batch_normalization_backward(
     axis: int = -1,
     epsilon: float = 1e-3,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """(dx, dgamma, dbeta) of `batch_normalization_training`, from dy; None for a parameter that is not given."""
-    inputs = [_core.Tensor(x), *(p if p is None else _core.Tensor(p) for p in (gamma, beta))]
-    with GradientTape() as tape:
-        tape.watch([t for t in inputs if t is not None])
-        y, _, _ = batch_normalization_training(*inputs, axis=axis, epsilon=epsilon)
-    return _gradients(tape, y, inputs, dy)
+    """(dx, dgamma, dbeta) of `batch_normalization_training`; None for a parameter not given."""
+    return _backward(
+        lambda x, g, b: batch_normalization_training(x, g, b, axis, epsilon)[0], dy, x, gamma, beta
+    )
 
 
 def layer_normalization_backward(
@@ -104,17 +106,23 @@ def layer_normalization_backward(
     axis: int | Sequence[int] = -1,
     epsilon: float = 1e-3,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """(dx, dgamma, dbeta) of `layer_normalization`, from dy; None for a parameter that is not given."""
-    inputs = [_core.Tensor(x), *(p if p is None else _core.Tensor(p) for p in (gamma, beta))]
-    with GradientTape() as tape:
-        tape.watch([t for t in inputs if t is not None])
-        y = layer_normalization(*inputs, axis=axis, epsilon=epsilon)
-    return _gradients(tape, y, inputs, dy)
+    """(dx, dgamma, dbeta) of `layer_normalization`; None for a parameter not given."""
+    return _backward(
+        lambda x, g, b: layer_normalization(x, g, b, axis, epsilon), dy, x, gamma, beta
+    )
 
 
-def _gradients(
-    tape: GradientTape, y: Tensor, inputs: list[Tensor | None], dy: ArrayLike
+def _backward(
+    f: Callable[[Tensor, Tensor | None, Tensor | None], Tensor],
+    dy: ArrayLike,
+    x: ArrayLike,
+    gamma: ArrayLike | None,
+    beta: ArrayLike | None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    found = iter(tape.gradient(y, [t for t in inputs if t is not None], dy))
-    dx, dgamma, dbeta = (None if t is None else next(found) for t in inputs)
-    return dx, dgamma, dbeta
+    source = _core.Tensor(x)
+    parameters = [None if p is None else _core.Tensor(p) for p in (gamma, beta)]
+    with GradientTape() as tape:
+        tape.watch([source, *(p for p in parameters if p is not None)])
+        y = f(source, *parameters)
+    found = iter(tape.gradient(y, [source, *(p for p in parameters if p is not None)], dy))
+    return next(found), *(None if p is None else next(found) for p in parameters)

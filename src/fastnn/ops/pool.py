@@ -23,17 +23,20 @@ def max_pool2d(
     strides: int | tuple[int, int] | None = None,
     padding: str = "valid",
 ) -> Tensor:
-    """The largest value of each window, per channel. A NaN wins; of equals the first gets the gradient.
+    """The largest value of each window, per channel.
+
+    A NaN wins; of equals the first gets the gradient.
 
     Args:
         pool_size: int or two, height and width of the window. Default `2`.
         strides: int or two. Default `None`: `pool_size`.
-        padding: `"valid"`, or `"same"` for ceil(size / stride) outputs, whose windows end at the image. Default
-            `"valid"`.
+        padding: `"valid"`, or `"same"` for ceil(size / stride) outputs, whose windows end at the
+            image. Default `"valid"`.
     Shapes:
         x (N, H, W, C) -> y (N, OH, OW, C).
     Dtype: float32 or float64; y has it too.
-    Raises: ValueError for another rank, sizes or strides under 1, a window larger than its input with `"valid"`.
+    Raises: ValueError for another rank, sizes or strides under 1, a window larger than its input
+        with `"valid"`.
     Example:
         >>> import fastnn, numpy as np
         >>> fastnn.ops.max_pool2d(np.arange(16, dtype="f4").reshape(1, 4, 4, 1)).numpy().squeeze()
@@ -49,12 +52,15 @@ def average_pool2d(
     strides: int | tuple[int, int] | None = None,
     padding: str = "valid",
 ) -> Tensor:
-    """The average of each window, per channel, over its pixels inside the image. Arguments as `max_pool2d`.
+    """The average of each window, per channel, over its pixels inside the image.
+
+    Arguments as `max_pool2d`.
 
     Notes: as Keras and TensorFlow; PyTorch counts padding unless `count_include_pad=False`.
     Example:
         >>> import fastnn, numpy as np
-        >>> fastnn.ops.average_pool2d(np.arange(16, dtype="f4").reshape(1, 4, 4, 1)).numpy().squeeze()
+        >>> x = np.arange(16, dtype="f4").reshape(1, 4, 4, 1)
+        >>> fastnn.ops.average_pool2d(x).numpy().squeeze()
         array([[ 2.5,  4.5],
                [10.5, 12.5]], dtype=float32)
     """
