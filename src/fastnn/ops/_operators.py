@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastnn import _core
+from fastnn.ops._deferred import deferring
 from fastnn.ops.comparison import logical_and, logical_not, logical_or, logical_xor
 from fastnn.ops.dense import matmul
 from fastnn.ops.indexing import getitem
@@ -59,7 +60,15 @@ def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: An
 
 
 def _operator(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    return lambda self, other: op(self, other)
+    def operate(self: Any, other: Any) -> Any:
+        try:
+            return op(self, other)
+        except TypeError:
+            if deferring(other) is not None:
+                return NotImplemented  # its reflected operator knows
+            raise
+
+    return operate
 
 
 def _reflected(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
@@ -67,9 +76,12 @@ def _reflected(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
 
 
 def _comparison(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    operate = _operator(op)
+
     def compare(self: Any, other: Any) -> Any:
         # Python's own answer (identity) for what is no number at all.
-        return NotImplemented if other is None or isinstance(other, str | dict) else op(self, other)
+        no_number = other is None or isinstance(other, str | dict)
+        return NotImplemented if no_number else operate(self, other)
 
     return compare
 
@@ -90,14 +102,13 @@ def _iterate(self: Any) -> Iterator[Any]:
     return (getitem(self, i) for i in range(len(self)))
 
 
-def _invert(self: Any) -> Any:
-    if self.dtype.kind != "b":
-        raise TypeError(f"~: expected a tensor of dtype bool, got {self.dtype}")
-    return logical_not(self)
+def _invert(logical_not: Callable[..., Any]) -> Callable[[Any], Any]:
+    def invert(self: Any) -> Any:
+        if self.dtype.kind != "b":
+            raise TypeError(f"~: expected a tensor of dtype bool, got {self.dtype}")
+        return logical_not(self)
 
-
-def _transpose(self: Any, *axes: Any) -> Any:
-    return _core.transpose(self, _spread(axes[0], axes[1:]) if axes else None)
+    return invert
 
 
 def _spread(first: Any, rest: tuple[Any, ...]) -> Any:
@@ -105,33 +116,36 @@ def _spread(first: Any, rest: tuple[Any, ...]) -> Any:
     return (first, *rest) if rest else first
 
 
-def attach_operators() -> None:
-    cls: Any
-    for cls in (_core.Tensor, _core.Variable):
-        own_hash = cls.__hash__
-        for name, op in _BINARY.items():
-            setattr(cls, f"__{name}__", _operator(op))
-            setattr(cls, f"__r{name}__", _reflected(op))
-        for name, op in _COMPARE.items():
-            setattr(cls, f"__{name}__", _comparison(op))
-        for name, op in _LOGIC.items():
-            combine = _logic(op, {"and": "&", "or": "|", "xor": "^"}[name])
-            setattr(cls, f"__{name}__", combine)
-            setattr(cls, f"__r{name}__", combine)
-        cls.__hash__ = own_hash
-        cls.__neg__ = lambda self: _core.negative(self)
-        cls.__abs__ = lambda self: _core.abs(self)
-        cls.__invert__ = _invert
-        cls.__getitem__ = getitem
-        cls.__iter__ = _iterate
-        cls.__array_ufunc__ = _array_ufunc
-        cls.T = property(lambda self: _core.transpose(self))
-        cls.reshape = lambda self, shape, *rest: _core.reshape(self, _spread(shape, rest))
-        cls.transpose = _transpose
-        cls.flatten = lambda self: _core.copy(_core.reshape(self, -1))
-        cls.astype = lambda self, dtype: _core.cast(self, dtype)
-        for name in ("sum", "mean", "max", "min"):
-            setattr(cls, name, _reduction(getattr(_core, name)))
+def attach_operators(
+    cls: Any, through: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda op: op
+) -> None:
+    """Give the class all operators and methods; each op goes `through` a function first."""
+    own_hash = cls.__hash__
+    for name, op in _BINARY.items():
+        setattr(cls, f"__{name}__", _operator(through(op)))
+        setattr(cls, f"__r{name}__", _reflected(through(op)))
+    for name, op in _COMPARE.items():
+        setattr(cls, f"__{name}__", _comparison(through(op)))
+    for name, op in _LOGIC.items():
+        combine = _logic(through(op), {"and": "&", "or": "|", "xor": "^"}[name])
+        setattr(cls, f"__{name}__", combine)
+        setattr(cls, f"__r{name}__", combine)
+    cls.__hash__ = own_hash
+    negative, absolute, transpose = through(_core.negative), through(_core.abs), through(_core.transpose)
+    reshape, copy, cast = through(_core.reshape), through(_core.copy), through(_core.cast)
+    cls.__neg__ = lambda self: negative(self)
+    cls.__abs__ = lambda self: absolute(self)
+    cls.__invert__ = _invert(through(logical_not))
+    cls.__getitem__ = through(getitem)
+    cls.__iter__ = _iterate
+    cls.__array_ufunc__ = _array_ufunc
+    cls.T = property(lambda self: transpose(self))
+    cls.reshape = lambda self, shape, *rest: reshape(self, _spread(shape, rest))
+    cls.transpose = lambda self, *axes: transpose(self, _spread(axes[0], axes[1:]) if axes else None)
+    cls.flatten = lambda self: copy(reshape(self, -1))
+    cls.astype = lambda self, dtype: cast(self, dtype)
+    for name in ("sum", "mean", "max", "min"):
+        setattr(cls, name, _reduction(through(getattr(_core, name))))
 
 
 def _reduction(op: Callable[..., Any]) -> Callable[..., Any]:
