@@ -43,6 +43,15 @@ void bind_graph(py::module_& m) {
         py::gil_scoped_release release;
         return program.run(feeds);
       }, py::arg("feeds"), "Run once; the values of the fetches.")
+      .def("run_rows", [](Program& program, const py::sequence& values, const py::object& order, int64_t first,
+                          int64_t last, double seconds) {
+        std::vector<Tensor> sources;
+        for (py::handle value : values) sources.push_back(as_tensor(value, "sources"));
+        const Tensor rows = order.is_none() ? Tensor() : as_tensor(order, "order");
+        py::gil_scoped_release release;
+        return program.run_rows(sources, rows, first, last, seconds);
+      }, py::arg("sources"), py::arg("order"), py::arg("first"), py::arg("last"), py::arg("seconds"),
+           "Run steps [first, last) of an epoch on rows of whole arrays; the step to go on with after `seconds`.")
       .def_property_readonly("steps", &Program::steps)
       .def_property_readonly("arena_bytes", &Program::arena_bytes)
       .def_property_readonly("value_bytes", &Program::value_bytes, "If every value had memory of its own.")

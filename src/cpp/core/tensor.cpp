@@ -14,6 +14,12 @@ uint64_t next_id() {
 }
 }  // namespace
 
+namespace {
+std::atomic<uint64_t> g_changes{0};
+}
+uint64_t changes() { return g_changes.load(std::memory_order_relaxed); }
+void note_change() { g_changes.fetch_add(1, std::memory_order_relaxed); }
+
 std::shared_ptr<Storage> Storage::allocate(size_t bytes) {
   std::shared_ptr<Storage> storage(new Storage);
   // One spare vector behind the end keeps a zero-sized tensor's pointer valid and aligned.
