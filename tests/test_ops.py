@@ -6,12 +6,12 @@ import zlib
 
 import numpy as np
 import pytest
-import reference
-from cases import CASES, Case
-from numerics import assert_close, numeric_gradient, relative_error
 
 import fastnn
+import reference
+from cases import CASES, Case
 from fastnn import ops
+from numerics import assert_close, numeric_gradient, relative_error
 
 BY_ID = {case.id: case for case in CASES}
 DTYPES = ("float32", "float64")

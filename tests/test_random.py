@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reference
 from scipy import stats
 
 import fastnn
+import reference
 from fastnn import _core, ops
 
 N = 400_000

@@ -1,8 +1,14 @@
 """fastnn: neural networks on the CPU, trained straight from NumPy arrays."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
 from fastnn import (
     activations,
     callbacks,
+    config,
     constraints,
     datasets,
     gradcheck,
@@ -34,6 +40,7 @@ __all__ = [
     "Variable",
     "activations",
     "callbacks",
+    "config",
     "constraints",
     "datasets",
     "gradcheck",
@@ -50,3 +57,15 @@ __all__ = [
     "set_num_threads",
     "utils",
 ]
+
+_ON_FIRST_USE = ("datasets", "gradcheck", "utils")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _ON_FIRST_USE:
+        return import_module(f"fastnn.{name}")
+    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
