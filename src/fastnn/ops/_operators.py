@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastnn import _core
+from fastnn._core import Tensor
 from fastnn.ops.comparison import logical_and, logical_not, logical_or, logical_xor
 from fastnn.ops.dense import matmul
 from fastnn.ops.indexing import getitem
 
-_BINARY: dict[str, Callable[..., Any]] = {
+_BINARY: dict[str, Callable[..., Tensor]] = {
     "add": _core.add,
     "sub": _core.subtract,
     "mul": _core.multiply,
@@ -18,7 +19,7 @@ _BINARY: dict[str, Callable[..., Any]] = {
     "pow": _core.power,
     "matmul": matmul,
 }
-_COMPARE: dict[str, Callable[..., Any]] = {
+_COMPARE: dict[str, Callable[..., Tensor]] = {
     "eq": _core.equal,
     "ne": _core.not_equal,
     "lt": _core.less,
@@ -26,10 +27,14 @@ _COMPARE: dict[str, Callable[..., Any]] = {
     "gt": _core.greater,
     "ge": _core.greater_equal,
 }
-_LOGIC: dict[str, Callable[..., Any]] = {"and": logical_and, "or": logical_or, "xor": logical_xor}
+_LOGIC: dict[str, Callable[..., Tensor]] = {
+    "and": logical_and,
+    "or": logical_or,
+    "xor": logical_xor,
+}
 
 # `array * tensor` reaches the tensor as NumPy's ufunc of that operator.
-_UFUNCS: dict[str, Callable[..., Any]] = {
+_UFUNCS: dict[str, Callable[..., Tensor]] = {
     "add": _core.add,
     "subtract": _core.subtract,
     "multiply": _core.multiply,
@@ -58,24 +63,40 @@ def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: An
     )
 
 
-def _operator(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    return lambda self, other: op(self, other)
+# Each helper makes a function with annotations: they are what the type stub of _core shows.
 
 
-def _reflected(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    return lambda self, other: op(other, self)
+def _unary(op: Callable[..., Tensor]) -> Callable[[Any], Tensor]:
+    def apply(self: Any) -> Tensor:
+        return op(self)
+
+    return apply
 
 
-def _comparison(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    def compare(self: Any, other: Any) -> Any:
+def _operator(op: Callable[..., Tensor]) -> Callable[[Any, Any], Tensor]:
+    def apply(self: Any, other: Any) -> Tensor:
+        return op(self, other)
+
+    return apply
+
+
+def _reflected(op: Callable[..., Tensor]) -> Callable[[Any, Any], Tensor]:
+    def apply(self: Any, other: Any) -> Tensor:
+        return op(other, self)
+
+    return apply
+
+
+def _comparison(op: Callable[..., Tensor]) -> Callable[[Any, Any], Tensor]:
+    def compare(self: Any, other: Any) -> Tensor:
         # Python's own answer (identity) for what is no number at all.
         return NotImplemented if other is None or isinstance(other, str | dict) else op(self, other)
 
     return compare
 
 
-def _logic(op: Callable[..., Any], symbol: str) -> Callable[[Any, Any], Any]:
-    def combine(self: Any, other: Any) -> Any:
+def _logic(op: Callable[..., Tensor], symbol: str) -> Callable[[Any, Any], Tensor]:
+    def combine(self: Any, other: Any) -> Tensor:
         for operand in (self, other):
             if not isinstance(operand, bool) and str(getattr(operand, "dtype", None)) != "bool":
                 raise TypeError(f"{symbol}: expected two operands of dtype bool, got {operand!r}")
@@ -84,19 +105,31 @@ def _logic(op: Callable[..., Any], symbol: str) -> Callable[[Any, Any], Any]:
     return combine
 
 
-def _iterate(self: Any) -> Iterator[Any]:
+def _iterate(self: Any) -> Iterator[Tensor]:
     if self.ndim == 0:
         raise TypeError("iteration over a 0-d tensor")
     return (getitem(self, i) for i in range(len(self)))
 
 
-def _invert(self: Any) -> Any:
+def _invert(self: Any) -> Tensor:
     if self.dtype.kind != "b":
         raise TypeError(f"~: expected a tensor of dtype bool, got {self.dtype}")
     return logical_not(self)
 
 
-def _transpose(self: Any, *axes: Any) -> Any:
+def _reshape(self: Any, shape: Any, *rest: int) -> Tensor:
+    return _core.reshape(self, _spread(shape, rest))
+
+
+def _flatten(self: Any) -> Tensor:
+    return _core.copy(_core.reshape(self, -1))
+
+
+def _astype(self: Any, dtype: Any) -> Tensor:
+    return _core.cast(self, dtype)
+
+
+def _transpose(self: Any, *axes: Any) -> Tensor:
     return _core.transpose(self, _spread(axes[0], axes[1:]) if axes else None)
 
 
@@ -119,20 +152,25 @@ def attach_operators() -> None:
             setattr(cls, f"__{name}__", combine)
             setattr(cls, f"__r{name}__", combine)
         cls.__hash__ = own_hash
-        cls.__neg__ = lambda self: _core.negative(self)
-        cls.__abs__ = lambda self: _core.abs(self)
+        cls.__neg__ = _unary(_core.negative)
+        cls.__abs__ = _unary(_core.abs)
         cls.__invert__ = _invert
         cls.__getitem__ = getitem
         cls.__iter__ = _iterate
         cls.__array_ufunc__ = _array_ufunc
-        cls.T = property(lambda self: _core.transpose(self))
-        cls.reshape = lambda self, shape, *rest: _core.reshape(self, _spread(shape, rest))
+        cls.T = property(_unary(_core.transpose))
+        cls.reshape = _reshape
         cls.transpose = _transpose
-        cls.flatten = lambda self: _core.copy(_core.reshape(self, -1))
-        cls.astype = lambda self, dtype: _core.cast(self, dtype)
+        cls.flatten = _flatten
+        cls.astype = _astype
         for name in ("sum", "mean", "max", "min"):
             setattr(cls, name, _reduction(getattr(_core, name)))
 
 
-def _reduction(op: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda self, axis=None, keepdims=False: op(self, axis, keepdims)
+def _reduction(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def reduce(
+        self: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
+    ) -> Tensor:
+        return op(self, axis, keepdims)
+
+    return reduce
