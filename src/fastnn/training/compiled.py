@@ -33,7 +33,7 @@ class CompiledLoss:
             raise ValueError(
                 "loss: expected compile(loss=...) or a layer that adds one, got neither"
             )
-        total = terms[0]
+        total: Tensor = terms[0]
         for term in terms[1:]:
             total = ops.add(total, term)
         return total
