@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 
 import numpy as np
@@ -134,7 +135,7 @@ def _window(size, window, stride, dilation, padding):
     if padding == "valid":
         return (size - span) // stride + 1, 0
     out = -(-size // stride)
-    return out, max(0, (out - 1) * stride + span - size) // 2
+    return out, builtins.max(0, (out - 1) * stride + span - size) // 2
 
 
 def _pair(value):
@@ -168,7 +169,7 @@ def _pool(x, pool_size, strides, padding, f):
     y = np.zeros((N, OH, OW, C))
     for i, j in np.ndindex(OH, OW):
         h, w = i * sh - top, j * sw - left
-        y[:, i, j] = f(x[:, max(h, 0) : h + kh, max(w, 0) : w + kw], axis=(1, 2))
+        y[:, i, j] = f(x[:, builtins.max(h, 0) : h + kh, builtins.max(w, 0) : w + kw], axis=(1, 2))
     return y
 
 
@@ -263,7 +264,7 @@ def sparse_categorical_crossentropy(y_true, y_pred, from_logits=False, **weighin
 
 def _rows(y_true, y_pred):
     if y_true.ndim != y_pred.ndim:
-        shape = min(y_true.shape, y_pred.shape, key=len)
+        shape = builtins.min(y_true.shape, y_pred.shape, key=len)
         shape = shape if len(shape) > 1 else (*shape, 1)
         return y_true.reshape(shape), y_pred.reshape(shape)
     return y_true, y_pred
@@ -318,4 +319,4 @@ def random_words(n, seed, stream, step):
 
 def dropout(x, rate, seed, stream, step):
     words = random_words(x.size, seed, stream, step).reshape(x.shape)
-    return np.where(words < round(rate * 2**32), 0, x / (1 - rate))
+    return np.where(words < builtins.round(rate * 2**32), 0, x / (1 - rate))

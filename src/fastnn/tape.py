@@ -40,6 +40,11 @@ class GradientTape:
     ) -> None:
         self._tape.stop()
 
+    def __del__(self) -> None:
+        # Dropped while it records (an iterator that was not finished): its thread would go on filling it.
+        if hasattr(self, "_tape"):
+            self._tape.stop()
+
     def watch(self, tensor: Any) -> None:
         """Watch a tensor, or each tensor of a list or dict: gradients with respect to it are wanted."""
         for leaf in _leaves(tensor):

@@ -98,6 +98,7 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
   std::unordered_set<uint64_t> needed;
   std::unordered_map<uint64_t, Tensor> destination;
   for (size_t i = 0; i < sources.size(); ++i) {
+    if (!is_floating(sources[i].dtype())) continue;  // labels and indices have no gradient
     needed.insert(sources[i].id());
     if (i < into.size() && into[i]) destination[sources[i].id()] = into[i];
   }
