@@ -175,6 +175,7 @@ class Sequential(Model):
         if not self._trainable:
             layer.trainable = False
         self._layers.append(layer)
+        self._note()
         try:
             if self.built:
                 self._shapes.append(layer.compute_output_shape(self.output_shape or ()))
@@ -193,6 +194,7 @@ class Sequential(Model):
         if self._shapes:
             self._shapes.pop()
         layer = self._layers.pop()
+        self._note()
         if not self._layers:
             self.built = False
             self._built_shape = None

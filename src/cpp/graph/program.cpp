@@ -247,6 +247,7 @@ void gather_rows(const Tensor& from, const int64_t* rows, int64_t start, const T
       using To = decltype(target);
       const From* x = from.data<From>();
       To* y = to.data<To>();
+      const FlushToZero flush;  // as the workers do, or a denormal would depend on who gathers it
       parallel_for(n, grain_for(width), [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; ++r) {
           const From* row = x + (rows ? rows[r] : start + r) * width;

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import _core, ops
+from fastnn._changes import Noted
 from fastnn._core import Tensor, Variable
 from fastnn.optimizers import schedules
 from fastnn.tape import GradientTape
@@ -18,7 +19,7 @@ from fastnn.tape import GradientTape
 __all__ = ["FusedOptimizer", "Optimizer"]
 
 
-class Optimizer:
+class Optimizer(Noted):
     """Base class.
 
     A subclass writes `update_step` in ops, one call per variable, and asks for state with
@@ -47,6 +48,8 @@ class Optimizer:
         >>> w.numpy()
         array([0.5, 2.5], dtype=float32)
     """
+
+    _unnoted = frozenset({"learning_rate"})  # an input of recorded steps, see prepare_step
 
     def __init__(
         self,
@@ -88,6 +91,11 @@ class Optimizer:
     def learning_rate(self, value: float | Callable[[int], float]) -> None:
         self._learning_rate = value if callable(value) else _checked_rate(value)
         self.prepare_step()
+
+    @property
+    def follows_schedule(self) -> bool:
+        """Whether the rate changes from step to step by itself."""
+        return callable(self._learning_rate)
 
     def prepare_step(self) -> None:
         """Put the rate of the next update where the update reads it.

@@ -24,6 +24,10 @@ class Batch:
     def rows(self) -> int:
         return len(self.x)
 
+    def parts(self) -> tuple[Any, Any, Any]:
+        """The arguments of a step."""
+        return self.x, self.y, self.sample_weight
+
 
 def as_array(value: Any, argument: str) -> np.ndarray:
     """An array of numbers, without a copy where the value has one. TypeError for anything else."""
@@ -199,15 +203,16 @@ class ArrayData:
             batch_size=self.batch_size,
         )
 
+    def batch(self, order: np.ndarray | None, step: int) -> Batch:
+        rows: Any = slice(step * self.batch_size, (step + 1) * self.batch_size)
+        if order is not None:
+            rows = order[rows]
+        y, w = self.y, self.sample_weight
+        return Batch(self.x[rows], None if y is None else y[rows], None if w is None else w[rows])
+
     def batches(self, order: np.ndarray | None = None) -> Iterator[Batch]:
-        for start in range(0, len(self), self.batch_size):
-            rows: Any = slice(start, start + self.batch_size)
-            if order is not None:
-                rows = order[rows]
-            y, w = self.y, self.sample_weight
-            yield Batch(
-                self.x[rows], None if y is None else y[rows], None if w is None else w[rows]
-            )
+        for step in range(self.steps):
+            yield self.batch(order, step)
 
 
 class IterableData:
@@ -305,6 +310,28 @@ class EpochIterator:
             if self.steps is None:
                 self.steps = seen
 
+    def arrays(self) -> tuple[list[np.ndarray | None], np.ndarray | None] | None:
+        """x, y and weights whole, and the order of one epoch's rows, for who gathers the rows itself; None where the
+        data come in batches, or lie so that they would have to be copied first."""
+        data = self.data
+        if not isinstance(data, ArrayData) or self.limit is not None or self.spec is None:
+            return None
+        sources = [self.spec.fit(data.x), data.y, data.sample_weight]
+        if not all(a is None or _is_plain(a) for a in sources):
+            return None
+        return sources, self._order()
+
+    @property
+    def full_steps(self) -> int:
+        """How many batches of an epoch have `batch_size` rows."""
+        assert isinstance(self.data, ArrayData)
+        return len(self.data) // self.data.batch_size
+
+    def batch(self, order: np.ndarray | None, step: int) -> Batch:
+        """Batch `step` of an epoch in this order."""
+        assert isinstance(self.data, ArrayData)
+        return self._checked(self.data.batch(order, step))
+
     def restart(self) -> None:
         """Begin the next epoch at the first batch, also with `steps`."""
         self._current = None
@@ -321,6 +348,16 @@ class EpochIterator:
         if self.shuffler is None or not isinstance(self.data, ArrayData):
             return None
         return permutation(len(self.data), self.shuffler)
+
+
+def _is_plain(array: np.ndarray) -> bool:
+    """Whether fastnn reads this memory as it is."""
+    return (
+        array.dtype.name in ("bool", "uint8", "int32", "int64", "float32", "float64")
+        and array.dtype.isnative
+        and array.flags.c_contiguous
+        and array.flags.aligned
+    )
 
 
 def class_to_sample_weight(class_weight: Any, y: np.ndarray | None) -> np.ndarray:

@@ -1,0 +1,118 @@
+"""Recorded: a function of tensors, recorded once per signature of its arguments and replayed without Python."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from fastnn import _core
+from fastnn._core import Graph, Program, Tensor
+from fastnn._structure import leaves, outline, rebuild
+
+_eager = False
+
+
+def run_eagerly(eager: bool) -> None:
+    """Whether recorded steps run eagerly, op by op: slower, with the same results, for debugging."""
+    global _eager
+    _eager = bool(eager)
+
+
+def runs_eagerly() -> bool:
+    return _eager
+
+
+class Recorded:
+    """Programs of one function, by the shapes and dtypes of its arguments.
+
+    Args:
+        function: takes structures of tensors and returns one; made of ops. What Python does besides happens while
+            recording only.
+        version: what the function depends on besides its arguments, as something to compare; a change drops the
+            programs. It is asked only when `_core.changes()` has moved.
+        rare: whether a signature seen for the first time runs eagerly, so that sizes that never come back are not
+            compiled.
+        limit: how many programs are kept, those used last.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        version: Callable[[], Hashable] = lambda: None,
+        *,
+        rare: bool = False,
+        limit: int = 16,
+    ) -> None:
+        self._function = function
+        self._version_of = version
+        self._rare = rare
+        self._limit = limit
+        self._programs: OrderedDict[Hashable, tuple[Program, Any]] = OrderedDict()
+        self._seen: OrderedDict[Hashable, None] = OrderedDict()
+        self._changes = -1
+        self._version: Hashable = None
+
+    def __call__(self, *args: Any) -> Any:
+        if _eager:
+            return self._function(*args)
+        tensors = _tensors(args)
+        found = self._find(args, tensors)
+        if found is None:
+            return self._function(*args)
+        program, structure = found
+        results = program.run([t for t in tensors if t is not None])
+        return rebuild(structure, iter(results))
+
+    def program(self, args: Sequence[Any]) -> Program:
+        """The program for arguments of these shapes, recorded if there is none yet."""
+        found = self._find(args, _tensors(args), record=True)
+        assert found is not None
+        return found[0]
+
+    def _find(
+        self, args: Sequence[Any], tensors: Sequence[Any], record: bool = False
+    ) -> tuple[Program, Any] | None:
+        """The program for these arguments and the form of its results; None to run eagerly."""
+        changes = _core.changes()
+        if changes != self._changes:
+            version = self._version_of()
+            if version != self._version:
+                self._programs.clear()
+                self._seen.clear()
+            self._version, self._changes = version, changes
+        key = (
+            outline(args),
+            *(None if t is None else (tuple(t.shape), t.dtype.name) for t in tensors),
+        )
+        found = self._programs.get(key)
+        if found is not None:
+            self._programs.move_to_end(key)
+            return found
+        if self._rare and not record and key not in self._seen:
+            self._seen[key] = None
+            if len(self._seen) > 4 * self._limit:
+                self._seen.popitem(last=False)
+            return None
+        found = self._record(args, tensors)
+        # Recording may have set attributes itself (a layer that is built, a metric that is resolved).
+        self._version, self._changes = self._version_of(), _core.changes()
+        self._programs[key] = found
+        if len(self._programs) > self._limit:
+            self._programs.popitem(last=False)
+        return found
+
+    def _record(self, args: Sequence[Any], tensors: Sequence[Any]) -> tuple[Program, Any]:
+        graph = Graph()
+        feeds = [
+            None if t is None else graph.placeholder(tuple(t.shape), t.dtype) for t in tensors
+        ]
+        with graph:
+            results = self._function(*rebuild(tuple(args), iter(feeds)))
+        structure = () if results is None else results
+        fetches = [leaf if isinstance(leaf, Tensor) else Tensor(leaf) for leaf in leaves(structure)]
+        return Program(graph, [f for f in feeds if f is not None], fetches), structure
+
+
+def _tensors(args: Sequence[Any]) -> list[Tensor | None]:
+    return [None if leaf is None else Tensor(leaf) for leaf in leaves(args)]
