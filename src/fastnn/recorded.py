@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastnn import _core
@@ -11,6 +13,7 @@ from fastnn._core import Graph, Program, Tensor
 from fastnn._structure import leaves, outline, rebuild
 
 _eager = False
+_local = threading.local()  # .hooks: what the recording under way wants done before each of its runs
 
 
 def run_eagerly(eager: bool) -> None:
@@ -21,6 +24,35 @@ def run_eagerly(eager: bool) -> None:
 
 def runs_eagerly() -> bool:
     return _eager
+
+
+def is_recording() -> bool:
+    """Whether a step is being recorded on this thread."""
+    return getattr(_local, "hooks", None) is not None
+
+
+def before_each_run(hook: Callable[[], object]) -> None:
+    """While a step is recorded: have `hook` called before each of its runs, for what is an input and not a constant
+    of it (the learning rate)."""
+    if is_recording():
+        _local.hooks.append(hook)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A program, what to do before it runs, and the form of its results."""
+
+    program: Program
+    hooks: Sequence[Callable[[], object]]
+    results: Any
+
+    def __call__(self, tensors: Sequence[Tensor]) -> Any:
+        self.prepare()
+        return rebuild(self.results, iter(self.program.run(tensors)))
+
+    def prepare(self) -> None:
+        for hook in self.hooks:
+            hook()
 
 
 class Recorded:
@@ -48,32 +80,30 @@ class Recorded:
         self._version_of = version
         self._rare = rare
         self._limit = limit
-        self._programs: OrderedDict[Hashable, tuple[Program, Any]] = OrderedDict()
+        self._programs: OrderedDict[Hashable, Run] = OrderedDict()
         self._seen: OrderedDict[Hashable, None] = OrderedDict()
         self._changes = -1
         self._version: Hashable = None
 
     def __call__(self, *args: Any) -> Any:
-        if _eager:
+        if _eager or is_recording():
             return self._function(*args)
         tensors = _tensors(args)
-        found = self._find(args, tensors)
-        if found is None:
+        run = self._find(args, tensors)
+        if run is None:
             return self._function(*args)
-        program, structure = found
-        results = program.run([t for t in tensors if t is not None])
-        return rebuild(structure, iter(results))
+        return run([t for t in tensors if t is not None])
 
-    def program(self, args: Sequence[Any]) -> Program:
-        """The program for arguments of these shapes, recorded if there is none yet."""
-        found = self._find(args, _tensors(args), record=True)
-        assert found is not None
-        return found[0]
+    def run_for(self, args: Sequence[Any]) -> Run:
+        """What runs for arguments of these shapes, recorded if it is not yet."""
+        run = self._find(args, _tensors(args), record=True)
+        assert run is not None
+        return run
 
     def _find(
         self, args: Sequence[Any], tensors: Sequence[Any], record: bool = False
-    ) -> tuple[Program, Any] | None:
-        """The program for these arguments and the form of its results; None to run eagerly."""
+    ) -> Run | None:
+        """What runs for these arguments; None to run eagerly."""
         changes = _core.changes()
         if changes != self._changes:
             version = self._version_of()
@@ -102,16 +132,23 @@ class Recorded:
             self._programs.popitem(last=False)
         return found
 
-    def _record(self, args: Sequence[Any], tensors: Sequence[Any]) -> tuple[Program, Any]:
+    def _record(self, args: Sequence[Any], tensors: Sequence[Any]) -> Run:
         graph = Graph()
         feeds = [
             None if t is None else graph.placeholder(tuple(t.shape), t.dtype) for t in tensors
         ]
-        with graph:
-            results = self._function(*rebuild(tuple(args), iter(feeds)))
-        structure = () if results is None else results
-        fetches = [leaf if isinstance(leaf, Tensor) else Tensor(leaf) for leaf in leaves(structure)]
-        return Program(graph, [f for f in feeds if f is not None], fetches), structure
+        hooks: list[Callable[[], object]] = []
+        _local.hooks = hooks
+        try:
+            with graph:
+                results = self._function(*rebuild(tuple(args), iter(feeds)))
+        finally:
+            _local.hooks = None
+        results = () if results is None else results
+        fetches = [leaf if isinstance(leaf, Tensor) else Tensor(leaf) for leaf in leaves(results)]
+        # Only the form is kept: the placeholders would keep the graph.
+        form = rebuild(results, iter([None] * len(fetches)))
+        return Run(Program(graph, [f for f in feeds if f is not None], fetches), hooks, form)
 
 
 def _tensors(args: Sequence[Any]) -> list[Tensor | None]:

@@ -14,6 +14,7 @@ from fastnn import _core, ops
 from fastnn._changes import Noted
 from fastnn._core import Tensor, Variable
 from fastnn.optimizers import schedules
+from fastnn.recorded import before_each_run
 from fastnn.tape import GradientTape
 
 __all__ = ["FusedOptimizer", "Optimizer"]
@@ -100,7 +101,7 @@ class Optimizer(Noted):
     def prepare_step(self) -> None:
         """Put the rate of the next update where the update reads it.
 
-        A compiled step needs this before each run.
+        A recorded step has this done before each run.
         """
         self._rate.numpy(writable=True)[...] = self.learning_rate
 
@@ -169,6 +170,7 @@ class Optimizer(Noted):
         if not linked or any(a is not b for a, b in zip(targets, self._built, strict=True)):
             self.build(targets)
         self.prepare_step()
+        before_each_run(self.prepare_step)
         self._update(self._clipped(tensors), targets)
         self.iterations.assign_add(1)
 

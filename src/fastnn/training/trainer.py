@@ -174,7 +174,6 @@ class Trainer(Layer):
         if self.run_eagerly:
             self.train_step(*batch.parts())
             return
-        self.optimizer.prepare_step()
         self._train_program(*batch.parts())
 
     def _run_test_step(self, batch: Batch) -> None:
@@ -329,11 +328,11 @@ class Trainer(Layer):
         """The epoch in stretches that C++ runs alone: it gathers the rows and runs the steps."""
         step, full, steps = 0, batches.full_steps, batches.steps or 0
         while step < full:
-            program = self._train_program.program(batches.batch(order, step).parts())
-            self.optimizer.prepare_step()
+            run = self._train_program.run_for(batches.batch(order, step).parts())
+            run.prepare()
             last = step + 1 if self.optimizer.follows_schedule else full
             rows = [a for a in sources if a is not None]
-            step = program.run_rows(rows, order, step, last, _STRETCH)
+            step = run.program.run_rows(rows, order, step, last, _STRETCH)
             progress.update(step, self._logs)
         if step < steps:  # the short last batch
             self._run_train_step(batches.batch(order, step))
