@@ -10,7 +10,7 @@ from typing import Any
 
 from fastnn import _core
 from fastnn._core import Graph, Program, Tensor
-from fastnn._structure import leaves, outline, rebuild
+from fastnn._structure import leaves, rebuild
 
 _eager = False
 _local = threading.local()  # .hooks: what the recording under way wants done before each of its runs
@@ -88,20 +88,18 @@ class Recorded:
     def __call__(self, *args: Any) -> Any:
         if _eager or is_recording():
             return self._function(*args)
-        tensors = _tensors(args)
-        run = self._find(args, tensors)
-        if run is None:
-            return self._function(*args)
-        return run([t for t in tensors if t is not None])
+        tensors, signature = _core.collect(args)
+        run = self._find(args, tensors, signature)
+        return self._function(*args) if run is None else run(tensors)
 
-    def run_for(self, args: Sequence[Any]) -> Run:
+    def run_for(self, args: tuple[Any, ...]) -> Run:
         """What runs for arguments of these shapes, recorded if it is not yet."""
-        run = self._find(args, _tensors(args), record=True)
+        run = self._find(args, *_core.collect(args), record=True)
         assert run is not None
         return run
 
     def _find(
-        self, args: Sequence[Any], tensors: Sequence[Any], record: bool = False
+        self, args: Any, tensors: list[Tensor], key: bytes, record: bool = False
     ) -> Run | None:
         """What runs for these arguments; None to run eagerly."""
         changes = _core.changes()
@@ -111,10 +109,6 @@ class Recorded:
                 self._programs.clear()
                 self._seen.clear()
             self._version, self._changes = version, changes
-        key = (
-            outline(args),
-            *(None if t is None else (tuple(t.shape), t.dtype.name) for t in tensors),
-        )
         found = self._programs.get(key)
         if found is not None:
             self._programs.move_to_end(key)
@@ -132,24 +126,21 @@ class Recorded:
             self._programs.popitem(last=False)
         return found
 
-    def _record(self, args: Sequence[Any], tensors: Sequence[Any]) -> Run:
+    def _record(self, args: Any, tensors: list[Tensor]) -> Run:
         graph = Graph()
-        feeds = [
-            None if t is None else graph.placeholder(tuple(t.shape), t.dtype) for t in tensors
-        ]
+        feeds = [graph.placeholder(tuple(t.shape), t.dtype) for t in tensors]
+        unfilled = iter(feeds)
+        filled = iter([None if leaf is None else next(unfilled) for leaf in leaves(args)])
         hooks: list[Callable[[], object]] = []
         _local.hooks = hooks
         try:
             with graph:
-                results = self._function(*rebuild(tuple(args), iter(feeds)))
+                results = self._function(*rebuild(tuple(args), filled))
         finally:
             _local.hooks = None
         results = () if results is None else results
         fetches = [leaf if isinstance(leaf, Tensor) else Tensor(leaf) for leaf in leaves(results)]
         # Only the form is kept: the placeholders would keep the graph.
         form = rebuild(results, iter([None] * len(fetches)))
-        return Run(Program(graph, [f for f in feeds if f is not None], fetches), hooks, form)
+        return Run(Program(graph, feeds, fetches), hooks, form)
 
-
-def _tensors(args: Sequence[Any]) -> list[Tensor | None]:
-    return [None if leaf is None else Tensor(leaf) for leaf in leaves(args)]

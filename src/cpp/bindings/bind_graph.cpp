@@ -7,6 +7,33 @@
 
 namespace fastnn {
 
+namespace {
+
+// The tensors in a structure of lists, tuples and dicts, in order, and its signature: structure, shapes and dtypes.
+void collect(py::handle value, py::list& tensors, std::string& signature) {
+  if (value.is_none()) {
+    signature += 'N';
+  } else if (PyTuple_CheckExact(value.ptr()) || PyList_CheckExact(value.ptr())) {
+    signature += PyTuple_CheckExact(value.ptr()) ? '(' : '[';
+    for (py::handle item : value) collect(item, tensors, signature);
+    signature += ')';
+  } else if (PyDict_CheckExact(value.ptr())) {
+    signature += '{';
+    for (auto item : py::reinterpret_borrow<py::dict>(value)) {
+      signature += std::string(py::repr(item.first)) + ':';
+      collect(item.second, tensors, signature);
+    }
+    signature += '}';
+  } else {
+    const Tensor tensor = as_tensor(value, "argument");
+    signature += static_cast<char>('a' + static_cast<int>(tensor.dtype()));
+    for (int64_t d : tensor.shape()) signature.append(reinterpret_cast<const char*>(&d), sizeof d);
+    tensors.append(tensor);
+  }
+}
+
+}  // namespace
+
 void bind_graph(py::module_& m) {
   py::class_<Graph, std::shared_ptr<Graph>>(m, "Graph",
       "The list of ops that ran (or, on placeholders, that would run) while the graph records.\n\n"
@@ -56,6 +83,15 @@ void bind_graph(py::module_& m) {
       .def_property_readonly("arena_bytes", &Program::arena_bytes)
       .def_property_readonly("value_bytes", &Program::value_bytes, "If every value had memory of its own.")
       .def("dump", &Program::dump, "The steps, one line each.");
+
+  m.def("collect", [](py::handle structure) {
+    py::list tensors;
+    std::string signature;
+    collect(structure, tensors, signature);
+    return py::make_tuple(tensors, py::bytes(signature));
+  }, py::arg("structure"),
+        "The leaves of nested lists, tuples and dicts as tensors (None left out), and a signature to tell structures, "
+        "shapes and dtypes apart.");
 
   auto tensors = [](const py::sequence& list, const char* argument) {
     std::vector<Tensor> result;
