@@ -79,6 +79,19 @@ void bind_graph(py::module_& m) {
         return program.run_rows(sources, rows, first, last, seconds);
       }, py::arg("sources"), py::arg("order"), py::arg("first"), py::arg("last"), py::arg("seconds"),
            "Run steps [first, last) of an epoch on rows of whole arrays; the step to go on with after `seconds`.")
+      .def("profile", [](Program& program, const py::sequence& values, int repeats) {
+        std::vector<Tensor> feeds;
+        for (py::handle value : values) feeds.push_back(as_tensor(value, "feeds"));
+        std::vector<Program::StepTime> times;
+        {
+          py::gil_scoped_release release;
+          times = program.profile(feeds, repeats);
+        }
+        py::list rows;
+        for (const auto& t : times) rows.append(py::make_tuple(t.name, shape_tuple(t.output), t.seconds, t.bytes));
+        return rows;
+      }, py::arg("feeds"), py::arg("repeats") = 20,
+           "One tuple (op name, shape of the first output, median seconds, bytes read and written) per step.")
       .def_property_readonly("steps", &Program::steps)
       .def_property_readonly("arena_bytes", &Program::arena_bytes)
       .def_property_readonly("value_bytes", &Program::value_bytes, "If every value had memory of its own.")

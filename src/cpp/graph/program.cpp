@@ -298,6 +298,35 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
   return step;
 }
 
+std::vector<Program::StepTime> Program::profile(Tensors feeds, int repeats) {
+  check_feeds(feeds, false);
+  auto workspace = take_workspace();
+  for (const auto& patch : workspace->patches) workspace->calls[patch.call].x[patch.input] = fed(feeds, patch.feed);
+  std::vector<std::vector<double>> seconds(workspace->calls.size());
+  for (int repeat = 0; repeat < repeats; ++repeat) {
+    FlushToZero flush;
+    for (size_t c = 0; c < workspace->calls.size(); ++c) {
+      const auto& call = workspace->calls[c];
+      const auto start = std::chrono::steady_clock::now();
+      call.op->forward(call.x, call.y);
+      seconds[c].push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      for (size_t i = 0; i < call.writes; ++i) call.x[i].storage()->bump();
+    }
+  }
+  std::vector<StepTime> times;
+  for (size_t c = 0; c < workspace->calls.size(); ++c) {
+    const auto& call = workspace->calls[c];
+    std::sort(seconds[c].begin(), seconds[c].end());
+    int64_t bytes = 0;
+    for (const auto* list : {&call.x, &call.y})
+      for (const Tensor& t : *list) bytes += static_cast<int64_t>(t.bytes());
+    times.push_back({std::string(call.op->name()), call.y.empty() ? Shape() : call.y[0].shape(),
+                     seconds[c].empty() ? 0 : seconds[c][seconds[c].size() / 2], bytes});
+  }
+  give_back(std::move(workspace));
+  return times;
+}
+
 std::string Program::dump() const {
   std::ostringstream out;
   out << steps_.size() << " steps, arena " << arena_bytes_ << " bytes of " << value_bytes_ << "\n";

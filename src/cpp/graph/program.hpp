@@ -26,6 +26,15 @@ class Program {
   // `seconds` have passed, so that the caller can look at signals. What the program fetches is dropped.
   int64_t run_rows(Tensors sources, const Tensor& order, int64_t first, int64_t last, double seconds);
 
+  // Seconds of each step, the median of `repeats` runs, and what it is. The runs happen: effects too.
+  struct StepTime {
+    std::string name;
+    Shape output;
+    double seconds;
+    int64_t bytes;  // read and written
+  };
+  std::vector<StepTime> profile(Tensors feeds, int repeats);
+
   size_t steps() const { return steps_.size(); }
   size_t arena_bytes() const { return arena_bytes_; }
   size_t value_bytes() const { return value_bytes_; }  // if every value had memory of its own
