@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import _core, cli, datasets, demo, losses, numpy_twin
+from fastnn import cli, config, datasets, demo, losses, numpy_twin
 from numerics import relative_error
 
 
@@ -70,9 +70,9 @@ def test_a_missing_package_is_an_error_that_names_the_extra(missing, monkeypatch
 
 @pytest.fixture
 def float64():
-    _core.set_floatx("float64")
+    config.set_floatx("float64")
     yield
-    _core.set_floatx("float32")
+    config.set_floatx("float32")
 
 
 def test_the_numpy_network_is_the_same_one(digits, float64):

@@ -10,8 +10,6 @@ from fastnn import (
     callbacks,
     config,
     constraints,
-    datasets,
-    gradcheck,
     initializers,
     layers,
     losses,
@@ -21,11 +19,12 @@ from fastnn import (
     optimizers,
     random,
     regularizers,
-    utils,
 )
 from fastnn._core import Graph, Tensor, Variable, num_threads, set_num_threads
+from fastnn.function import function
 from fastnn.layers import Input
 from fastnn.models import Model, Sequential
+from fastnn.ops import stop_gradient
 from fastnn.tape import GradientTape
 
 __version__ = "0.1.0"
@@ -43,6 +42,7 @@ __all__ = [
     "config",
     "constraints",
     "datasets",
+    "function",
     "gradcheck",
     "initializers",
     "layers",
@@ -55,6 +55,7 @@ __all__ = [
     "random",
     "regularizers",
     "set_num_threads",
+    "stop_gradient",
     "utils",
 ]
 

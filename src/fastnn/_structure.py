@@ -1,13 +1,53 @@
-"""Nested lists, tuples and dicts of tensors: what models of several inputs and outputs take and give."""
+"""Nested lists, tuples and dicts of leaves: the forms in which tensors come and go."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastnn._core import Tensor, Variable
+
+
+def leaves(structure: Any) -> Iterator[Any]:
+    """The leaves in order; dicts in the order of their keys' insertion."""
+    if isinstance(structure, dict):
+        for value in structure.values():
+            yield from leaves(value)
+    elif isinstance(structure, list | tuple):
+        for value in structure:
+            yield from leaves(value)
+    else:
+        yield structure
+
+
+def rebuild(structure: Any, values: Iterator[Any]) -> Any:
+    """The structure with its leaves replaced by `values`, in order."""
+    if isinstance(structure, dict):
+        return {key: rebuild(value, values) for key, value in structure.items()}
+    if isinstance(structure, list | tuple):
+        return type(structure)(rebuild(value, values) for value in structure)
+    return next(values)
+
+
+def outline(structure: Any) -> Hashable:
+    """The structure without its leaves, to compare and to hash."""
+    if isinstance(structure, dict):
+        return ("dict", *((key, outline(value)) for key, value in structure.items()))
+    if isinstance(structure, list | tuple):
+        return (type(structure).__name__, *(outline(value) for value in structure))
+    return None
+
+
+def flatten(structure: Any) -> list[Any]:
+    """The leaves as a list."""
+    return list(leaves(structure))
+
+
+def map_structure(f: Callable[[Any], Any], structure: Any) -> Any:
+    """The same structure, f applied to each leaf."""
+    return rebuild(structure, map(f, leaves(structure)))
 
 
 def is_nested(value: Any) -> bool:
@@ -22,30 +62,6 @@ def holds_arrays(value: Any) -> bool:
         isinstance(v, Tensor | Variable | np.ndarray) or hasattr(v, "__array__") or holds_arrays(v)
         for v in value
     )
-
-
-def map_structure(f: Callable[[Any], Any], structure: Any) -> Any:
-    """The same structure, f applied to each leaf."""
-    if isinstance(structure, dict):
-        return {key: map_structure(f, value) for key, value in structure.items()}
-    if isinstance(structure, list | tuple):
-        items = [map_structure(f, value) for value in structure]
-        kind: Any = type(structure)
-        return kind(*items) if hasattr(kind, "_fields") else kind(items)  # a namedtuple takes them one by one
-    return f(structure)
-
-
-def flatten(structure: Any) -> list[Any]:
-    """The leaves, in order."""
-    leaves: list[Any] = []
-    map_structure(leaves.append, structure)
-    return leaves
-
-
-def unflatten(structure: Any, leaves: Iterable[Any]) -> Any:
-    """The leaves in the form of `structure`."""
-    following = iter(leaves)
-    return map_structure(lambda _: next(following), structure)
 
 
 def is_shape(value: Any) -> bool:

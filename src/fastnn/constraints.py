@@ -57,7 +57,7 @@ class MaxNorm(Constraint):
 
     def __call__(self, w: ArrayLike) -> Tensor:
         norms = _norms(w, self.axis)
-        return w * (ops.clip(norms, 0.0, self.max_value) / (norms + _EPSILON))
+        return ops.multiply(w, ops.clip(norms, 0.0, self.max_value) / (norms + _EPSILON))
 
     def get_config(self) -> dict[str, Any]:
         return {"max_value": self.max_value, "axis": self.axis}
@@ -119,7 +119,7 @@ class MinMaxNorm(Constraint):
         wanted = (
             self.rate * ops.clip(norms, self.min_value, self.max_value) + (1 - self.rate) * norms
         )
-        return w * (wanted / (norms + _EPSILON))
+        return ops.multiply(w, wanted / (norms + _EPSILON))
 
     def get_config(self) -> dict[str, Any]:
         return {

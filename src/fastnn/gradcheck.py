@@ -225,7 +225,7 @@ def _model_cost(model: Any, x: Any, y: Any, loss: Any, training: bool) -> Callab
     x, y = _double(x), _double(y)
 
     def cost() -> Tensor:
-        total = measure(y, model(x, training=training))
+        total: Tensor = measure(y, model(x, training=training))
         for penalty in model.losses:
             total = total + penalty
         return total

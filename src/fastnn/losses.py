@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastnn import ops
+from fastnn._changes import Noted
 from fastnn._core import Tensor, Variable
 from fastnn._registry import lookup
 from fastnn._typing import ArrayLike
@@ -335,7 +336,7 @@ def _unit(x: Tensor, axis: int) -> Tensor:
 # ---- objects
 
 
-class Loss:
+class Loss(Noted):
     """Base of the losses. Subclasses write `call(y_true, y_pred)`, which gives one value per row.
 
     Args:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import losses, ops
+from fastnn._changes import Noted
 from fastnn._core import Tensor, Variable
 from fastnn._registry import lookup
 from fastnn._typing import ArrayLike
@@ -123,7 +124,7 @@ def _in_top_k(labels: Tensor, y_pred: Tensor, k: int) -> Tensor:
 # ---- base
 
 
-class Metric:
+class Metric(Noted):
     """Base of the metrics.
 
     Subclasses make their variables with `add_variable`, add to them in `update_state` and read them

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fastnn import ops
-from fastnn._structure import flatten, map_structure, unflatten
+from fastnn._structure import flatten, map_structure, rebuild
 from fastnn._typing import DTypeLike
 from fastnn.functional import FunctionalGraph
 from fastnn.layers.base import Layer, _numbered
@@ -90,7 +90,7 @@ class Model(Trainer):
         for name, value, tensor in zip(self._graph.input_names, values, wanted, strict=True):
             if not _fits(value.shape, tensor.shape):
                 raise ValueError(f"expected input '{name}' of shape {tensor.shape}, got {value.shape}")
-        return unflatten(self._graph.inputs, values)
+        return rebuild(self._graph.inputs, iter(values))
 
     @property
     def layers(self) -> list[Layer]:
@@ -314,6 +314,7 @@ class Sequential(Model):
         if not self._trainable:
             layer.trainable = False
         self._layers.append(layer)
+        self._note()
         try:
             if self.built:
                 self._symbols.append(layer(self._symbols[-1]))
@@ -332,6 +333,7 @@ class Sequential(Model):
         if self._symbols:
             self._symbols.pop()
         layer = self._layers.pop()
+        self._note()
         if not self._layers:
             self.built = False
             self._built_shape = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+
 from types import TracebackType
 from typing import Any
 
 from fastnn import _core
+from fastnn._structure import leaves, rebuild
 
 
 class GradientTape:
@@ -47,7 +48,7 @@ class GradientTape:
 
     def watch(self, tensor: Any) -> None:
         """Watch a tensor, or each tensor of a list or dict: gradients with respect to it are wanted."""
-        for leaf in _leaves(tensor):
+        for leaf in leaves(tensor):
             self._tape.watch(leaf)
 
     def gradient(
@@ -75,7 +76,7 @@ class GradientTape:
             raise ValueError(
                 f"unconnected_gradients: expected 'none' or 'zero', got {unconnected_gradients!r}"
             )
-        targets = list(_leaves(target))
+        targets = list(leaves(target))
         seeds: list[Any] = []
         if output_gradients is not None:
             seeds = list(output_gradients) if isinstance(target, list | tuple) else [output_gradients]
@@ -83,27 +84,9 @@ class GradientTape:
                 raise ValueError(
                     f"output_gradients: expected {len(targets)}, one per target, got {len(seeds)}"
                 )
-        leaves = list(_leaves(sources))
-        found = self._tape.gradient(targets, leaves, seeds)
+        wanted = list(leaves(sources))
+        found = self._tape.gradient(targets, wanted, seeds)
         if unconnected_gradients == "zero":
-            found = [_core.fill_like(s, 0.0) if g is None else g for s, g in zip(leaves, found, strict=True)]
-        return _rebuild(sources, iter(found))
+            found = [_core.fill_like(s, 0.0) if g is None else g for s, g in zip(wanted, found, strict=True)]
+        return rebuild(sources, iter(found))
 
-
-def _leaves(structure: Any) -> Iterable[Any]:
-    if isinstance(structure, dict):
-        for value in structure.values():
-            yield from _leaves(value)
-    elif isinstance(structure, list | tuple):
-        for value in structure:
-            yield from _leaves(value)
-    else:
-        yield structure
-
-
-def _rebuild(structure: Any, values: Any) -> Any:
-    if isinstance(structure, dict):
-        return {key: _rebuild(value, values) for key, value in structure.items()}
-    if isinstance(structure, list | tuple):
-        return type(structure)(_rebuild(value, values) for value in structure)
-    return next(values)

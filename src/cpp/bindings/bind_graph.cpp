@@ -7,6 +7,33 @@
 
 namespace fastnn {
 
+namespace {
+
+// The tensors in a structure of lists, tuples and dicts, in order, and its signature: structure, shapes and dtypes.
+void collect(py::handle value, py::list& tensors, std::string& signature) {
+  if (value.is_none()) {
+    signature += 'N';
+  } else if (PyTuple_CheckExact(value.ptr()) || PyList_CheckExact(value.ptr())) {
+    signature += PyTuple_CheckExact(value.ptr()) ? '(' : '[';
+    for (py::handle item : value) collect(item, tensors, signature);
+    signature += ')';
+  } else if (PyDict_CheckExact(value.ptr())) {
+    signature += '{';
+    for (auto item : py::reinterpret_borrow<py::dict>(value)) {
+      signature += std::string(py::repr(item.first)) + ':';
+      collect(item.second, tensors, signature);
+    }
+    signature += '}';
+  } else {
+    const Tensor tensor = as_tensor(value, "argument");
+    signature += static_cast<char>('a' + static_cast<int>(tensor.dtype()));
+    for (int64_t d : tensor.shape()) signature.append(reinterpret_cast<const char*>(&d), sizeof d);
+    tensors.append(tensor);
+  }
+}
+
+}  // namespace
+
 void bind_graph(py::module_& m) {
   py::class_<Graph, std::shared_ptr<Graph>>(m, "Graph",
       "The list of ops that ran (or, on placeholders, that would run) while the graph records.\n\n"
@@ -43,10 +70,41 @@ void bind_graph(py::module_& m) {
         py::gil_scoped_release release;
         return program.run(feeds);
       }, py::arg("feeds"), "Run once; the values of the fetches.")
+      .def("run_rows", [](Program& program, const py::sequence& values, const py::object& order, int64_t first,
+                          int64_t last, double seconds) {
+        std::vector<Tensor> sources;
+        for (py::handle value : values) sources.push_back(as_tensor(value, "sources"));
+        const Tensor rows = order.is_none() ? Tensor() : as_tensor(order, "order");
+        py::gil_scoped_release release;
+        return program.run_rows(sources, rows, first, last, seconds);
+      }, py::arg("sources"), py::arg("order"), py::arg("first"), py::arg("last"), py::arg("seconds"),
+           "Run steps [first, last) of an epoch on rows of whole arrays; the step to go on with after `seconds`.")
+      .def("profile", [](Program& program, const py::sequence& values, int repeats) {
+        std::vector<Tensor> feeds;
+        for (py::handle value : values) feeds.push_back(as_tensor(value, "feeds"));
+        std::vector<Program::StepTime> times;
+        {
+          py::gil_scoped_release release;
+          times = program.profile(feeds, repeats);
+        }
+        py::list rows;
+        for (const auto& t : times) rows.append(py::make_tuple(t.name, shape_tuple(t.output), t.seconds, t.bytes));
+        return rows;
+      }, py::arg("feeds"), py::arg("repeats") = 20,
+           "One tuple (op name, shape of the first output, median seconds, bytes read and written) per step.")
       .def_property_readonly("steps", &Program::steps)
       .def_property_readonly("arena_bytes", &Program::arena_bytes)
       .def_property_readonly("value_bytes", &Program::value_bytes, "If every value had memory of its own.")
       .def("dump", &Program::dump, "The steps, one line each.");
+
+  m.def("collect", [](py::handle structure) {
+    py::list tensors;
+    std::string signature;
+    collect(structure, tensors, signature);
+    return py::make_tuple(tensors, py::bytes(signature));
+  }, py::arg("structure"),
+        "The leaves of nested lists, tuples and dicts as tensors (None left out), and a signature to tell structures, "
+        "shapes and dtypes apart.");
 
   auto tensors = [](const py::sequence& list, const char* argument) {
     std::vector<Tensor> result;

@@ -99,7 +99,10 @@ void bind_tensor(py::module_& m) {
       .def_property("name", [](const Variable& v) { return v.tensor.variable_info()->name; },
                     [](Variable& v, const std::string& name) { v.tensor.variable_info()->name = name; })
       .def_property("trainable", [](const Variable& v) { return v.tensor.variable_info()->trainable; },
-                    [](Variable& v, bool trainable) { v.tensor.variable_info()->trainable = trainable; })
+                    [](Variable& v, bool trainable) {
+                      if (v.tensor.variable_info()->trainable != trainable) note_change();
+                      v.tensor.variable_info()->trainable = trainable;
+                    })
       .def_property_readonly("value", [](const Variable& v) { return v.tensor; }, "The tensor that ops read.")
       .def_property_readonly("version", [](const Variable& v) { return v.tensor.storage()->version(); },
                              "How often fastnn has written this variable.")
@@ -119,6 +122,8 @@ void bind_tensor(py::module_& m) {
                    values_text(v.tensor), ">");
       });
   bind_array_protocols(variable, [](const Variable& v) -> const Tensor& { return v.tensor; }, true);
+  m.def("changes", &changes, "How often something that may change a recorded step has been noted.");
+  m.def("note_change", &note_change);
   m.def("moving_average", [](const Variable& v, py::handle value, double momentum) {
     call(moving_average(momentum), TensorList{v.tensor, as_tensor(value, "value")});
   }, py::arg("variable"), py::arg("value"), py::arg("momentum"),

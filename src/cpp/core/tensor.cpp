@@ -14,6 +14,12 @@ uint64_t next_id() {
 }
 }  // namespace
 
+namespace {
+std::atomic<uint64_t> g_changes{0};
+}
+uint64_t changes() { return g_changes.load(std::memory_order_relaxed); }
+void note_change() { g_changes.fetch_add(1, std::memory_order_relaxed); }
+
 std::shared_ptr<Storage> Storage::allocate(size_t bytes) {
   std::shared_ptr<Storage> storage(new Storage);
   // One spare vector behind the end keeps a zero-sized tensor's pointer valid and aligned.
@@ -90,7 +96,8 @@ Tensor Tensor::variable(const Tensor& value, VariableInfo info) {
 void* Tensor::raw() const {
   if (!impl_->storage)
     throw StateError(cat("a placeholder of shape ", shape(), " has no data: it stands for a value of a later run, so its "
-                         "numbers cannot be read or decide anything while the step is recorded"));
+                         "numbers cannot be read or decide anything while the step is recorded; run_eagerly=True (in "
+                         "compile, or fastnn.config.run_eagerly) runs steps with data"));
   return impl_->storage->data() + impl_->offset;
 }
 

@@ -39,6 +39,11 @@ class Storage {
   std::atomic<uint64_t> version_{0};
 };
 
+// Counts what may change a recorded step without changing a shape: an attribute of a layer, a variable frozen. Cached
+// programs look again when it has moved.
+uint64_t changes();
+void note_change();
+
 // What makes a tensor a variable: it is trained, has a name, and a trace reads it anew at every run.
 struct VariableInfo {
   std::string name;

@@ -1,6 +1,7 @@
 #include "graph/program.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <sstream>
 #include <unordered_map>
@@ -169,53 +170,161 @@ std::unique_ptr<Program::Workspace> Program::make_workspace() const {
   return workspace;
 }
 
-std::vector<Tensor> Program::run(Tensors feeds) {
-  if (feeds.size() != feed_specs_.size())
-    throw ValueError(cat("program: expected ", feed_specs_.size(), " feeds, got ", feeds.size()));
-  for (size_t i = 0; i < feeds.size(); ++i)
-    if (feeds[i].spec() != feed_specs_[i])
-      throw ValueError(cat("program: expected feed ", i, " of shape ", feed_specs_[i].shape, " and dtype ",
-                           feed_specs_[i].dtype, ", got ", feeds[i].shape(), " and ", feeds[i].dtype()));
-
-  std::unique_ptr<Workspace> workspace;
+std::unique_ptr<Program::Workspace> Program::take_workspace() {
   {
     const std::lock_guard lock(mutex_);
     if (!idle_.empty()) {
-      workspace = std::move(idle_.back());
+      auto workspace = std::move(idle_.back());
       idle_.pop_back();
+      return workspace;
     }
   }
-  if (!workspace) workspace = make_workspace();
-  // A value of a feed, or a view of one.
-  auto fed = [&](int v) {
-    const Tensor& t = feeds[static_cast<size_t>(values_[values_[v].root].feed)];
-    return values_[v].root == v ? t : t.view(values_[v].spec.shape);
-  };
-  for (const auto& patch : workspace->patches) workspace->calls[patch.call].x[patch.input] = fed(patch.feed);
+  return make_workspace();
+}
 
-  {
-    FlushToZero flush;
-    for (const auto& call : workspace->calls) {
-      call.op->forward(call.x, call.y);
-      for (size_t i = 0; i < call.writes; ++i) call.x[i].storage()->bump();
-    }
+void Program::give_back(std::unique_ptr<Workspace> workspace) {
+  for (const auto& patch : workspace->patches) workspace->calls[patch.call].x[patch.input] = Tensor();
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(workspace));
+}
+
+Tensor Program::fed(Tensors feeds, int value) const {
+  const Tensor& feed = feeds[static_cast<size_t>(values_[values_[value].root].feed)];
+  return values_[value].root == value ? feed : feed.view(values_[value].spec.shape);
+}
+
+void Program::execute(Workspace& workspace, Tensors feeds) const {
+  for (const auto& patch : workspace.patches) workspace.calls[patch.call].x[patch.input] = fed(feeds, patch.feed);
+  FlushToZero flush;
+  for (const auto& call : workspace.calls) {
+    call.op->forward(call.x, call.y);
+    for (size_t i = 0; i < call.writes; ++i) call.x[i].storage()->bump();
   }
+}
 
+void Program::check_feeds(Tensors feeds, bool rows_differ) const {
+  if (feeds.size() != feed_specs_.size())
+    throw ValueError(cat("program: expected ", feed_specs_.size(), " feeds, got ", feeds.size()));
+  for (size_t i = 0; i < feeds.size(); ++i) {
+    Spec spec = feeds[i].spec();
+    if (rows_differ && spec.shape.rank() > 0 && feed_specs_[i].shape.rank() > 0) {
+      spec.shape[0] = feed_specs_[i].shape[0];
+      spec.dtype = feed_specs_[i].dtype;
+    }
+    if (spec != feed_specs_[i])
+      throw ValueError(cat("program: expected feed ", i, " of shape ", feed_specs_[i].shape, " and dtype ",
+                           feed_specs_[i].dtype, ", got ", feeds[i].shape(), " and ", feeds[i].dtype()));
+  }
+}
+
+std::vector<Tensor> Program::run(Tensors feeds) {
+  check_feeds(feeds, false);
+  auto workspace = take_workspace();
   std::vector<Tensor> results;
+  execute(*workspace, feeds);
   for (int v : fetches_) {
     const Value& value = values_[v];
     const Value& root = values_[value.root];
     const Tensor result = Tensor::empty(value.spec.shape, value.spec.dtype);
-    const void* source = root.place == Place::feed    ? fed(v).raw()
+    const void* source = root.place == Place::feed    ? fed(feeds, v).raw()
                          : root.place == Place::bound ? root.bound.raw()
                                                       : workspace->arena->data() + root.offset;
     std::memcpy(result.raw(), source, result.bytes());
     results.push_back(result);
   }
-  for (const auto& patch : workspace->patches) workspace->calls[patch.call].x[patch.input] = Tensor();
-  const std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(workspace));
+  give_back(std::move(workspace));
   return results;
+}
+
+namespace {
+
+// to[r] = from[rows[r]], cast; rows are [start, start + n) where `rows` is null.
+void gather_rows(const Tensor& from, const int64_t* rows, int64_t start, const Tensor& to) {
+  const int64_t n = to.shape()[0], width = to.size() / std::max<int64_t>(n, 1);
+  with_dtype(from.dtype(), [&](auto source) {
+    with_dtype(to.dtype(), [&](auto target) {
+      using From = decltype(source);
+      using To = decltype(target);
+      const From* x = from.data<From>();
+      To* y = to.data<To>();
+      const FlushToZero flush;  // as the workers do, or a denormal would depend on who gathers it
+      parallel_for(n, grain_for(width), [&](int64_t begin, int64_t end) {
+        for (int64_t r = begin; r < end; ++r) {
+          const From* row = x + (rows ? rows[r] : start + r) * width;
+          if constexpr (std::is_same_v<From, To>)
+            std::memcpy(y + r * width, row, static_cast<size_t>(width) * sizeof(To));
+          else
+            for (int64_t i = 0; i < width; ++i) y[r * width + i] = static_cast<To>(row[i]);
+        }
+      });
+    });
+  });
+}
+
+}  // namespace
+
+int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, int64_t last, double seconds) {
+  check_feeds(sources, true);
+  const int64_t batch = feed_specs_.empty() || feed_specs_[0].shape.empty() ? 0 : feed_specs_[0].shape[0];
+  const int64_t total = order ? order.size() : sources.empty() ? 0 : sources[0].shape()[0];
+  if (batch < 1 || first < 0 || last > total / batch)
+    throw ValueError(cat("program: steps ", first, " to ", last, " of ", batch, " rows do not fit into ", total, " rows"));
+  const int64_t* rows = nullptr;
+  if (order) {
+    if (order.dtype() != DType::int64) throw TypeError(cat("order: expected int64, got ", order.dtype()));
+    rows = order.data<int64_t>();
+    for (int64_t i = first * batch; i < last * batch; ++i)
+      for (const Tensor& t : sources)
+        if (rows[i] < 0 || rows[i] >= t.shape()[0])
+          throw IndexError(cat("order: row ", rows[i], " of ", t.shape()[0]));
+  }
+  std::vector<Tensor> feeds;
+  for (const Spec& spec : feed_specs_) {
+    if (spec.shape.empty() || spec.shape[0] != batch)
+      throw ValueError(cat("program: expected feeds of ", batch, " rows, got shape ", spec.shape));
+    feeds.push_back(Tensor::empty(spec.shape, spec.dtype));
+  }
+  auto workspace = take_workspace();
+  const auto start = std::chrono::steady_clock::now();
+  int64_t step = first;
+  while (step < last) {
+    for (size_t i = 0; i < feeds.size(); ++i)
+      gather_rows(sources[i], rows ? rows + step * batch : nullptr, step * batch, feeds[i]);
+    execute(*workspace, feeds);
+    ++step;
+    if (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() > seconds) break;
+  }
+  give_back(std::move(workspace));
+  return step;
+}
+
+std::vector<Program::StepTime> Program::profile(Tensors feeds, int repeats) {
+  check_feeds(feeds, false);
+  auto workspace = take_workspace();
+  for (const auto& patch : workspace->patches) workspace->calls[patch.call].x[patch.input] = fed(feeds, patch.feed);
+  std::vector<std::vector<double>> seconds(workspace->calls.size());
+  for (int repeat = 0; repeat < repeats; ++repeat) {
+    FlushToZero flush;
+    for (size_t c = 0; c < workspace->calls.size(); ++c) {
+      const auto& call = workspace->calls[c];
+      const auto start = std::chrono::steady_clock::now();
+      call.op->forward(call.x, call.y);
+      seconds[c].push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      for (size_t i = 0; i < call.writes; ++i) call.x[i].storage()->bump();
+    }
+  }
+  std::vector<StepTime> times;
+  for (size_t c = 0; c < workspace->calls.size(); ++c) {
+    const auto& call = workspace->calls[c];
+    std::sort(seconds[c].begin(), seconds[c].end());
+    int64_t bytes = 0;
+    for (const auto* list : {&call.x, &call.y})
+      for (const Tensor& t : *list) bytes += static_cast<int64_t>(t.bytes());
+    times.push_back({std::string(call.op->name()), call.y.empty() ? Shape() : call.y[0].shape(),
+                     seconds[c].empty() ? 0 : seconds[c][seconds[c].size() / 2], bytes});
+  }
+  give_back(std::move(workspace));
+  return times;
 }
 
 std::string Program::dump() const {

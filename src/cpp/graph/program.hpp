@@ -21,6 +21,20 @@ class Program {
   // Effects happen in the order of recording; an exception before the first one leaves every variable as it was.
   std::vector<Tensor> run(Tensors feeds);
 
+  // Steps [first, last) of an epoch: step s feeds rows order[s * batch ...] of each source (rows s * batch ... where
+  // order is undefined), gathered and cast on the way. Returns the step to go on with: `last`, or an earlier one once
+  // `seconds` have passed, so that the caller can look at signals. What the program fetches is dropped.
+  int64_t run_rows(Tensors sources, const Tensor& order, int64_t first, int64_t last, double seconds);
+
+  // Seconds of each step, the median of `repeats` runs, and what it is. The runs happen: effects too.
+  struct StepTime {
+    std::string name;
+    Shape output;
+    double seconds;
+    int64_t bytes;  // read and written
+  };
+  std::vector<StepTime> profile(Tensors feeds, int repeats);
+
   size_t steps() const { return steps_.size(); }
   size_t arena_bytes() const { return arena_bytes_; }
   size_t value_bytes() const { return value_bytes_; }  // if every value had memory of its own
@@ -59,6 +73,11 @@ class Program {
 
   void plan();
   std::unique_ptr<Workspace> make_workspace() const;
+  std::unique_ptr<Workspace> take_workspace();
+  void give_back(std::unique_ptr<Workspace> workspace);
+  Tensor fed(Tensors feeds, int value) const;  // a feed, or a view of one
+  void execute(Workspace& workspace, Tensors feeds) const;
+  void check_feeds(Tensors feeds, bool rows_differ) const;
 
   std::vector<Value> values_;
   std::vector<Step> steps_;

@@ -1,7 +1,8 @@
 // Elementary functions on whole vectors, branch-free. libm would be one call per element, with results that differ
-// between systems. Denormal results may be zero, and under flush-to-zero expm1 and log1p are zero below
-// 2^-125; everything else follows IEEE 754 (NaN, infinities, signed zero). The polynomials are minimax (Remez exchange in 40 digits), each of the lowest degree whose error is below
-// about a third of an ulp, so that rounding and not the polynomial decides the error.
+// between systems. Everything follows IEEE 754 (NaN, infinities, signed zero) but what is near the denormals: denormal
+// results may be zero, and under flush-to-zero so are the terms, halves and eighths, of results below 2^-122. The
+// polynomials are minimax (Remez exchange in 40 digits), each of the lowest degree whose error is below about a third
+// of an ulp, so that rounding and not the polynomial decides the error.
 //
 // Greatest error found, in ulp, over SSE2, AVX2 and AVX-512 (float: every |x| in [2^-10, 2^7) and every 61st other;
 // double: 2e6 samples against 113 bits, many near zero and near the borders of the reductions):

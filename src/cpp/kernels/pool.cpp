@@ -22,6 +22,23 @@ FASTNN_INLINE Range windows_of(int64_t i, int64_t out, int64_t size, int64_t str
   const int64_t reach = i + before - size;  // window o starts behind it: o * stride > reach
   return {reach < 0 ? 0 : reach / stride + 1, at_most((i + before) / stride + 1, out)};
 }
+// The same for the pixels 0, 1, 2 ... in turn, without a division each: those cost more than the pooling of few channels.
+class Windows {
+ public:
+  FASTNN_INLINE Windows(int64_t out, int64_t size, int64_t stride, int64_t before)
+      : out_(out), stride_(stride), begin_(before < size ? 0 : (before - size) / stride + 1), end_(before / stride + 1),
+        to_begin_(begin_ * stride + size - before), to_end_(end_ * stride - before) {}
+  FASTNN_INLINE Range next() {
+    const Range now{begin_, at_most(end_, out_)};
+    if (--to_begin_ == 0) ++begin_, to_begin_ = stride_;
+    if (--to_end_ == 0) ++end_, to_end_ = stride_;
+    return now;
+  }
+
+ private:
+  int64_t out_, stride_, begin_, end_;
+  int64_t to_begin_, to_end_;  // pixels until the range begins, ends a window later
+};
 
 // Positions are counted in the integer of T's size and kept in the narrower Index.
 template <class T, class Index>
@@ -73,13 +90,13 @@ struct Part {
   FASTNN_INLINE void put(T* p, Vec<T> v) const { store_part(p, v, n); }
   template <class Index>
   FASTNN_INLINE Mask<T> get_index(const Index* p) const {
-    Mask<T> v{};
-    for (int i = 0; i < n; ++i) v[i] = p[i];
-    return v;
+    return widen<T, Index>(p);  // reads up to 64 bytes past the last row, which every allocation has to spare
   }
   template <class Index>
   FASTNN_INLINE void put_index(Index* p, Mask<T> v) const {
-    for (int i = 0; i < n; ++i) p[i] = static_cast<Index>(v[i]);
+    Index lanes[kLanes<T>];
+    narrow<T, Index>(lanes, v);
+    for (int i = 0; i < n; ++i) p[i] = lanes[i];
   }
 };
 template <class T, class Body>
@@ -116,8 +133,9 @@ void max_forward(T* y, Index* index, const T* x, int64_t i, const PoolSizes& s) 
 template <class T, class Index>
 void max_backward(T* dx, const T* dy, const Index* index, int64_t h, const PoolSizes& s, bool accumulate) {
   const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
+  Windows windows(s.out_w, s.size_w, s.stride_w, s.before_w);
   for (int64_t w = 0; w < s.w; ++w, dx += s.channels) {
-    const Range columns = windows_of(w, s.out_w, s.size_w, s.stride_w, s.before_w);
+    const Range columns = windows.next();
     for_channels<T>(s.channels, [&](int64_t c, auto vector) {
       Vec<T> sum{};
       for (int64_t i = rows.begin; i < rows.end; ++i)
@@ -155,8 +173,9 @@ void average_forward(T* y, const T* x, int64_t i, const PoolSizes& s) {
 template <class T>
 void average_backward(T* dx, const T* dy, int64_t h, const PoolSizes& s, bool accumulate) {
   const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
+  Windows windows(s.out_w, s.size_w, s.stride_w, s.before_w);
   for (int64_t w = 0; w < s.w; ++w, dx += s.channels) {
-    const Range columns = windows_of(w, s.out_w, s.size_w, s.stride_w, s.before_w);
+    const Range columns = windows.next();
     for_channels<T>(s.channels, [&](int64_t c, auto vector) {
       Vec<T> sum{};
       for (int64_t i = rows.begin; i < rows.end; ++i) {

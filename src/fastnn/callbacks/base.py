@@ -68,6 +68,10 @@ class CallbackList:
         for callback in self.callbacks:
             getattr(callback, hook)(*args)
 
+    def listens(self, *hooks: str) -> bool:
+        """Whether any callback overrides one of these hooks."""
+        return any(_overrides(c, hook) for c in self.callbacks for hook in hooks)
+
     def call_batch(self, hook: str, batch: int, logs: Callable[[], Logs]) -> None:
         """As `call`, with the logs made only if somebody listens."""
         listeners = [c for c in self.callbacks if _overrides(c, hook)]

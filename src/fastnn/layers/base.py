@@ -15,6 +15,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from fastnn import constraints, initializers, ops, regularizers
+from fastnn._changes import Noted
 from fastnn._core import Graph, Tensor, Variable, floatx
 from fastnn._structure import flatten, holds_arrays, map_shapes, map_structure
 from fastnn._typing import DTypeLike
@@ -47,7 +48,7 @@ class _Weight:
     constraint: Callable[[Variable], Any] | None = None
 
 
-class Layer:
+class Layer(Noted):
     """A function with weights.
 
     Subclasses create their weights in `build(input_shape)` with `add_weight` and compute in `call(x)` with
@@ -289,7 +290,7 @@ class Layer:
         if old is not value:
             self._untrack(old)
             self._track(value)
-        object.__setattr__(self, name, value)
+        super().__setattr__(name, value)
 
     def _track(self, value: Any) -> None:
         if isinstance(value, Variable):
@@ -298,6 +299,7 @@ class Layer:
         elif isinstance(value, Layer):
             if all(value is not layer for layer in self._layers):
                 self._layers.append(value)
+                self._note()
         elif isinstance(value, SeedGenerator):
             self._generators.append(value)
         elif isinstance(value, list | tuple) and value and all(isinstance(v, Layer) for v in value):
@@ -309,6 +311,7 @@ class Layer:
             self._own[:] = [own for own in self._own if own.variable is not value]
         elif isinstance(value, Layer):
             self._layers[:] = [layer for layer in self._layers if layer is not value]
+            self._note()
 
     def _flat(self) -> Iterator[Layer]:
         """This layer and every layer in it, each once."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from fastnn._core import Tensor
-from fastnn._structure import flatten, unflatten
+from fastnn._structure import flatten, rebuild
 from fastnn.ops._deferred import deferrable
 from fastnn.ops._operators import attach_operators
 
@@ -43,12 +43,12 @@ class Call:
                 )
         self.layer, self.args, self.kwargs = layer, args, kwargs
         self.types = [(tuple(leaf.shape), np.dtype(leaf.dtype)) for leaf in leaves]
-        self._result = unflatten(result, range(len(leaves)))
+        self._result = rebuild(result, iter(range(len(leaves))))
 
     @property
     def outputs(self) -> Any:
         """The symbolic outputs, in the structure that the layer returns."""
-        return unflatten(self._result, (SymbolicTensor(self, i) for i in range(len(self.types))))
+        return rebuild(self._result, (SymbolicTensor(self, i) for i in range(len(self.types))))
 
     @property
     def inputs(self) -> list[SymbolicTensor]:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastnn import _core
+from fastnn._core import Tensor
 from fastnn.ops._deferred import deferring
 from fastnn.ops.comparison import logical_and, logical_not, logical_or, logical_xor
 from fastnn.ops.dense import matmul
 from fastnn.ops.indexing import getitem
 
-_BINARY: dict[str, Callable[..., Any]] = {
+_BINARY: dict[str, Callable[..., Tensor]] = {
     "add": _core.add,
     "sub": _core.subtract,
     "mul": _core.multiply,
@@ -19,7 +20,7 @@ _BINARY: dict[str, Callable[..., Any]] = {
     "pow": _core.power,
     "matmul": matmul,
 }
-_COMPARE: dict[str, Callable[..., Any]] = {
+_COMPARE: dict[str, Callable[..., Tensor]] = {
     "eq": _core.equal,
     "ne": _core.not_equal,
     "lt": _core.less,
@@ -27,10 +28,14 @@ _COMPARE: dict[str, Callable[..., Any]] = {
     "gt": _core.greater,
     "ge": _core.greater_equal,
 }
-_LOGIC: dict[str, Callable[..., Any]] = {"and": logical_and, "or": logical_or, "xor": logical_xor}
+_LOGIC: dict[str, Callable[..., Tensor]] = {
+    "and": logical_and,
+    "or": logical_or,
+    "xor": logical_xor,
+}
 
 # `array * tensor` reaches the tensor as NumPy's ufunc of that operator.
-_UFUNCS: dict[str, Callable[..., Any]] = {
+_UFUNCS: dict[str, Callable[..., Tensor]] = {
     "add": _core.add,
     "subtract": _core.subtract,
     "multiply": _core.multiply,
@@ -59,8 +64,18 @@ def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: An
     )
 
 
-def _operator(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    def operate(self: Any, other: Any) -> Any:
+# Each helper makes a function with annotations: they are what the type stub of _core shows.
+
+
+def _unary(op: Callable[..., Tensor]) -> Callable[[Any], Tensor]:
+    def apply(self: Any) -> Tensor:
+        return op(self)
+
+    return apply
+
+
+def _operator(op: Callable[..., Tensor]) -> Callable[[Any, Any], Tensor]:
+    def apply(self: Any, other: Any) -> Tensor:
         try:
             return op(self, other)
         except TypeError:
@@ -68,17 +83,20 @@ def _operator(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
                 return NotImplemented  # its reflected operator knows
             raise
 
-    return operate
+    return apply
 
 
-def _reflected(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    return lambda self, other: op(other, self)
+def _reflected(op: Callable[..., Tensor]) -> Callable[[Any, Any], Tensor]:
+    def apply(self: Any, other: Any) -> Tensor:
+        return op(other, self)
+
+    return apply
 
 
-def _comparison(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+def _comparison(op: Callable[..., Tensor]) -> Callable[[Any, Any], Tensor]:
     operate = _operator(op)
 
-    def compare(self: Any, other: Any) -> Any:
+    def compare(self: Any, other: Any) -> Tensor:
         # Python's own answer (identity) for what is no number at all.
         no_number = other is None or isinstance(other, str | dict)
         return NotImplemented if no_number else operate(self, other)
@@ -86,8 +104,8 @@ def _comparison(op: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     return compare
 
 
-def _logic(op: Callable[..., Any], symbol: str) -> Callable[[Any, Any], Any]:
-    def combine(self: Any, other: Any) -> Any:
+def _logic(op: Callable[..., Tensor], symbol: str) -> Callable[[Any, Any], Tensor]:
+    def combine(self: Any, other: Any) -> Tensor:
         for operand in (self, other):
             if not isinstance(operand, bool) and str(getattr(operand, "dtype", None)) != "bool":
                 raise TypeError(f"{symbol}: expected two operands of dtype bool, got {operand!r}")
@@ -96,19 +114,47 @@ def _logic(op: Callable[..., Any], symbol: str) -> Callable[[Any, Any], Any]:
     return combine
 
 
-def _iterate(self: Any) -> Iterator[Any]:
+def _iterate(self: Any) -> Iterator[Tensor]:
     if self.ndim == 0:
         raise TypeError("iteration over a 0-d tensor")
     return (getitem(self, i) for i in range(len(self)))
 
 
-def _invert(logical_not: Callable[..., Any]) -> Callable[[Any], Any]:
-    def invert(self: Any) -> Any:
+def _invert(op: Callable[..., Tensor]) -> Callable[[Any], Tensor]:
+    def apply(self: Any) -> Tensor:
         if self.dtype.kind != "b":
             raise TypeError(f"~: expected a tensor of dtype bool, got {self.dtype}")
-        return logical_not(self)
+        return op(self)
 
-    return invert
+    return apply
+
+
+def _reshape(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def apply(self: Any, shape: Any, *rest: int) -> Tensor:
+        return op(self, _spread(shape, rest))
+
+    return apply
+
+
+def _flatten(reshape: Callable[..., Tensor], copy: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def apply(self: Any) -> Tensor:
+        return copy(reshape(self, -1))
+
+    return apply
+
+
+def _astype(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def apply(self: Any, dtype: Any) -> Tensor:
+        return op(self, dtype)
+
+    return apply
+
+
+def _transpose(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def apply(self: Any, *axes: Any) -> Tensor:
+        return op(self, _spread(axes[0], axes[1:]) if axes else None)
+
+    return apply
 
 
 def _spread(first: Any, rest: tuple[Any, ...]) -> Any:
@@ -117,7 +163,7 @@ def _spread(first: Any, rest: tuple[Any, ...]) -> Any:
 
 
 def attach_operators(
-    cls: Any, through: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda op: op
+    cls: Any, through: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] = lambda op: op
 ) -> None:
     """Give the class all operators and methods; each op goes `through` a function first."""
     own_hash = cls.__hash__
@@ -131,22 +177,25 @@ def attach_operators(
         setattr(cls, f"__{name}__", combine)
         setattr(cls, f"__r{name}__", combine)
     cls.__hash__ = own_hash
-    negative, absolute, transpose = through(_core.negative), through(_core.abs), through(_core.transpose)
-    reshape, copy, cast = through(_core.reshape), through(_core.copy), through(_core.cast)
-    cls.__neg__ = lambda self: negative(self)
-    cls.__abs__ = lambda self: absolute(self)
+    cls.__neg__ = _unary(through(_core.negative))
+    cls.__abs__ = _unary(through(_core.abs))
     cls.__invert__ = _invert(through(logical_not))
     cls.__getitem__ = through(getitem)
     cls.__iter__ = _iterate
     cls.__array_ufunc__ = _array_ufunc
-    cls.T = property(lambda self: transpose(self))
-    cls.reshape = lambda self, shape, *rest: reshape(self, _spread(shape, rest))
-    cls.transpose = lambda self, *axes: transpose(self, _spread(axes[0], axes[1:]) if axes else None)
-    cls.flatten = lambda self: copy(reshape(self, -1))
-    cls.astype = lambda self, dtype: cast(self, dtype)
+    cls.T = property(_unary(through(_core.transpose)))
+    cls.reshape = _reshape(through(_core.reshape))
+    cls.transpose = _transpose(through(_core.transpose))
+    cls.flatten = _flatten(through(_core.reshape), through(_core.copy))
+    cls.astype = _astype(through(_core.cast))
     for name in ("sum", "mean", "max", "min"):
         setattr(cls, name, _reduction(through(getattr(_core, name))))
 
 
-def _reduction(op: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda self, axis=None, keepdims=False: op(self, axis, keepdims)
+def _reduction(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def reduce(
+        self: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
+    ) -> Tensor:
+        return op(self, axis, keepdims)
+
+    return reduce

@@ -13,7 +13,9 @@ from fastnn._typing import ArrayLike
 
 __all__ = ["adam_update", "momentum_update", "rmsprop_update", "sgd_update"]
 
-MOMENTUM_FORMS = {name: getattr(_core.MomentumForm, name) for name in ("keras", "torch", "lesson")}
+MOMENTUM_FORMS: dict[str, _core.MomentumForm] = {
+    name: getattr(_core.MomentumForm, name) for name in ("keras", "torch", "lesson")
+}
 EPSILON_PLACEMENTS = ("keras", "lesson")
 
 

@@ -50,7 +50,7 @@ def _axis(axis: int, rank: int, op: str) -> int:
     return axis % rank
 
 
-def _tensor(x: ArrayLike) -> Any:
+def _tensor(x: ArrayLike) -> Tensor | _core.Variable:
     return x if isinstance(x, _core.Tensor | _core.Variable) else Tensor(x)
 
 
@@ -82,7 +82,7 @@ def ones(shape: ShapeLike, dtype: DTypeLike | None = None) -> Tensor:
 def full(shape: ShapeLike, fill_value: ArrayLike, dtype: DTypeLike | None = None) -> Tensor:
     """`fill_value` in a new tensor; of floatx by default."""
     value: Any = fill_value
-    return Tensor(np.full(shape, value, dtype or _core.floatx()))  # type: ignore[arg-type]
+    return Tensor(np.full(shape, value, dtype or _core.floatx()))
 
 
 def arange(

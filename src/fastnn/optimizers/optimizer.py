@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from fastnn import _core, ops
+from fastnn._changes import Noted
 from fastnn._core import Tensor, Variable
 from fastnn.optimizers import schedules
+from fastnn.recorded import before_each_run
 from fastnn.tape import GradientTape
 
 __all__ = ["FusedOptimizer", "Optimizer"]
 
 
-class Optimizer:
+class Optimizer(Noted):
     """Base class.
 
     A subclass writes `update_step` in ops, one call per variable, and asks for state with
@@ -47,6 +49,8 @@ class Optimizer:
         >>> w.numpy()
         array([0.5, 2.5], dtype=float32)
     """
+
+    _unnoted = frozenset({"learning_rate"})  # an input of recorded steps, see prepare_step
 
     def __init__(
         self,
@@ -89,10 +93,15 @@ class Optimizer:
         self._learning_rate = value if callable(value) else _checked_rate(value)
         self.prepare_step()
 
+    @property
+    def follows_schedule(self) -> bool:
+        """Whether the rate changes from step to step by itself."""
+        return callable(self._learning_rate)
+
     def prepare_step(self) -> None:
         """Put the rate of the next update where the update reads it.
 
-        A compiled step needs this before each run.
+        A recorded step has this done before each run.
         """
         self._rate.numpy(writable=True)[...] = self.learning_rate
 
@@ -161,6 +170,7 @@ class Optimizer:
         if not linked or any(a is not b for a, b in zip(targets, self._built, strict=True)):
             self.build(targets)
         self.prepare_step()
+        before_each_run(self.prepare_step)
         self._update(self._clipped(tensors), targets)
         self.iterations.assign_add(1)
 

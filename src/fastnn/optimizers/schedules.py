@@ -128,7 +128,7 @@ class PolynomialDecay(LearningRateSchedule):
             steps *= max(1, math.ceil(at / steps))
         share = 1 - min(at, steps) / steps
         span = self.initial_learning_rate - self.end_learning_rate
-        return span * share**self.power + self.end_learning_rate
+        return float(span * share**self.power + self.end_learning_rate)
 
 
 class CosineDecay(LearningRateSchedule):

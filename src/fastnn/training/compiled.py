@@ -82,7 +82,7 @@ class CompiledLoss:
         context = current_context()
         if context is not None:
             context.output_losses = values
-        total = terms[0]
+        total: Tensor = terms[0]
         for term in terms[1:]:
             total = ops.add(total, term)
         return total

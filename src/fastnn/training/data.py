@@ -22,7 +22,7 @@ from fastnn._structure import (
     map_shapes,
     map_structure,
     names_of,
-    unflatten,
+    rebuild,
 )
 from fastnn.random import SeedGenerator, permutation
 
@@ -38,6 +38,10 @@ class Batch:
     @property
     def rows(self) -> int:
         return count_rows(self.x)
+
+    def parts(self) -> tuple[Any, Any, Any]:
+        """The arguments of a step."""
+        return self.x, self.y, self.sample_weight
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ class InputSpec:
             _fitted(f"x[{name!r}]", array, shape)
             for name, array, shape in zip(names, arrays, shapes, strict=True)
         ]
-        return unflatten(form, fitted)
+        return rebuild(form, iter(fitted))
 
     def check_labels(self, y: Any) -> None:
         """ValueError for a label that is no integer, or not in 0 .. classes - 1, and for too many or too few targets."""
@@ -203,7 +207,7 @@ class InputSpec:
             lambda leaf: floating(leaf) if leaf is not None and leaf.dtype.kind == "f" else leaf,
             batch.y,
         )
-        return Batch(unflatten(batch.x, x), y, map_structure(floating, batch.sample_weight))
+        return Batch(rebuild(batch.x, iter(x)), y, map_structure(floating, batch.sample_weight))
 
 
 def _fitted(label: str, x: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -303,17 +307,21 @@ class ArrayData:
 
     def _rows(self, rows: slice) -> ArrayData:
         part = copy.copy(self)
-        batch = self._batch(rows)
-        part.x, part.y, part.sample_weight = batch.x, batch.y, batch.sample_weight
+        part.x, part.y, part.sample_weight = self._parts(rows)
         return part
 
-    def _batch(self, rows: Any) -> Batch:
-        return Batch(*(take_rows(part, rows) for part in (self.x, self.y, self.sample_weight)))
+    def batch(self, order: np.ndarray | None, step: int) -> Batch:
+        rows: Any = slice(step * self.batch_size, (step + 1) * self.batch_size)
+        if order is not None:
+            rows = order[rows]
+        return Batch(*self._parts(rows))
+
+    def _parts(self, rows: Any) -> tuple[Any, Any, Any]:
+        return take_rows(self.x, rows), take_rows(self.y, rows), take_rows(self.sample_weight, rows)
 
     def batches(self, order: np.ndarray | None = None) -> Iterator[Batch]:
-        for start in range(0, len(self), self.batch_size):
-            rows: Any = slice(start, start + self.batch_size)
-            yield self._batch(rows if order is None else order[rows])
+        for step in range(self.steps):
+            yield self.batch(order, step)
 
 
 def _row_weights(weight: Any) -> Any:
@@ -440,6 +448,28 @@ class EpochIterator:
             if self.steps is None:
                 self.steps = seen
 
+    def arrays(self) -> tuple[list[np.ndarray | None], np.ndarray | None] | None:
+        """x, y and weights whole, and the order of one epoch's rows, for who gathers the rows itself; None where the
+        data come in batches, or lie so that they would have to be copied first."""
+        data = self.data
+        if not isinstance(data, ArrayData) or self.limit is not None or self.spec is None:
+            return None
+        sources = flatten((self.spec.fit(data.x), data.y, data.sample_weight))
+        if not all(a is None or _is_plain(a) for a in sources):
+            return None
+        return sources, self._order()
+
+    @property
+    def full_steps(self) -> int:
+        """How many batches of an epoch have `batch_size` rows."""
+        assert isinstance(self.data, ArrayData)
+        return len(self.data) // self.data.batch_size
+
+    def batch(self, order: np.ndarray | None, step: int) -> Batch:
+        """Batch `step` of an epoch in this order."""
+        assert isinstance(self.data, ArrayData)
+        return self._checked(self.data.batch(order, step))
+
     def restart(self) -> None:
         """Begin the next epoch at the first batch, also with `steps`."""
         self._current = None
@@ -456,6 +486,16 @@ class EpochIterator:
         if self.shuffler is None or not isinstance(self.data, ArrayData):
             return None
         return permutation(len(self.data), self.shuffler)
+
+
+def _is_plain(array: np.ndarray) -> bool:
+    """Whether fastnn reads this memory as it is."""
+    return (
+        array.dtype.name in ("bool", "uint8", "int32", "int64", "float32", "float64")
+        and array.dtype.isnative
+        and array.flags.c_contiguous
+        and array.flags.aligned
+    )
 
 
 def class_to_sample_weight(class_weight: Any, y: np.ndarray | None) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 
 from fastnn import optimizers
 from fastnn._core import Tensor
-from fastnn._structure import flat_shapes, flatten, map_shapes, map_structure, names_of, unflatten
+from fastnn._structure import flat_shapes, flatten, map_shapes, map_structure, names_of, rebuild
 from fastnn.callbacks import CallbackList, History
 from fastnn.layers.base import Layer
 from fastnn.layers.context import CallContext
 from fastnn.losses import SparseCategoricalCrossentropy
 from fastnn.random import SeedGenerator
+from fastnn.recorded import Recorded, runs_eagerly
 from fastnn.tape import GradientTape
 from fastnn.training.compiled import CompiledLoss, CompiledMetrics, warn_without_effect
 from fastnn.training.data import (
@@ -34,18 +35,28 @@ from fastnn.training.progress import Progress
 
 Logs = dict[str, float]
 
+_BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end")
+# Seconds that C++ trains without a look at signals and the progress bar.
+_STRETCH = 0.02
+
 
 class Trainer(Layer):
     """A layer that can be compiled, fitted, evaluated and asked to predict."""
 
+    _unnoted = frozenset({"history", "stop_training"})
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.optimizer: Any = None
+        self.run_eagerly = False
         self.stop_training = False
         self._compiled_loss: CompiledLoss | None = None
         self._compiled_metrics: CompiledMetrics | None = None
         self._shuffler = SeedGenerator()
         self._training_lock = threading.RLock()
+        self._train_program = Recorded(self.train_step, self._step_version)
+        self._test_program = Recorded(self.test_step, self._step_version)
+        self._predict_program = Recorded(self.predict_step, self._step_version, rare=True)
 
     # ---- what a model provides
 
@@ -163,6 +174,33 @@ class Trainer(Layer):
             loss = loss_of(y, y_pred, sample_weight, self.losses)
             self._update_metrics(y, y_pred, sample_weight, loss, context)
 
+    def predict_step(self, x: Any) -> Any:
+        """The outputs for a batch, in inference mode."""
+        with CallContext(training=False):
+            return self(x)
+
+    def _step_version(self) -> Hashable:
+        """What the steps depend on besides their batch."""
+        parts = [*self._flat(), self.optimizer, *flatten(self.loss), *self.metrics]
+        return (
+            tuple((id(part), getattr(part, "_version", 0)) for part in parts),
+            tuple(id(variable) for variable in self.trainable_variables),
+        )
+
+    def _run_train_step(self, batch: Batch) -> None:
+        if self.run_eagerly:
+            self.train_step(*batch.parts())
+            return
+        self._train_program(*batch.parts())
+
+    def _run_test_step(self, batch: Batch) -> None:
+        step = self.test_step if self.run_eagerly else self._test_program
+        step(*batch.parts())
+
+    def _run_predict_step(self, x: Any) -> Any:
+        step = self.predict_step if self.run_eagerly else self._predict_program
+        return map_structure(np.asarray, step(x))
+
     def _update_metrics(
         self, y: Any, y_pred: Any, sample_weight: Any, loss: Tensor, context: CallContext
     ) -> None:
@@ -277,20 +315,48 @@ class Trainer(Layer):
         self, batches: EpochIterator, listeners: CallbackList, progress: Progress, epoch: int
     ) -> int:
         step = 0
+        before = int(self.optimizer.iterations)
         try:
+            arrays = None
+            if not self.run_eagerly and not runs_eagerly() and not listeners.listens(*_BATCH_HOOKS):
+                arrays = batches.arrays()
+            if arrays is not None:
+                return self._train_arrays(batches, *arrays, progress)
             for batch in batches.epoch():
                 listeners.call_batch("on_train_batch_begin", step, dict)
-                self.train_step(batch.x, batch.y, batch.sample_weight)
+                self._run_train_step(batch)
                 listeners.call_batch("on_train_batch_end", step, self._logs)
                 step += 1
                 progress.update(step, self._logs)
                 if self.stop_training:
                     break
         except Exception as error:
+            done = max(step, int(self.optimizer.iterations) - before)
             error.add_note(
-                f"in epoch {epoch + 1}, step {step + 1}; the model is as of the step before"
+                f"in epoch {epoch + 1}, step {done + 1}; the model is as of the step before"
             )
             raise
+        return step
+
+    def _train_arrays(
+        self,
+        batches: EpochIterator,
+        sources: list[np.ndarray | None],
+        order: np.ndarray | None,
+        progress: Progress,
+    ) -> int:
+        """The epoch in stretches that C++ runs alone: it gathers the rows and runs the steps."""
+        step, full, steps = 0, batches.full_steps, batches.steps or 0
+        while step < full:
+            run = self._train_program.run_for(batches.batch(order, step).parts())
+            run.prepare()
+            last = step + 1 if self.optimizer.follows_schedule else full
+            rows = [a for a in sources if a is not None]
+            step = run.program.run_rows(rows, order, step, last, _STRETCH)
+            progress.update(step, self._logs)
+        if step < steps:  # the short last batch
+            self._run_train_step(batches.batch(order, step))
+            step += 1
         return step
 
     def train_on_batch(
@@ -306,7 +372,7 @@ class Trainer(Layer):
         batch = self._one_batch(x, y, sample_weight, class_weight)
         with self._alone("train_on_batch"):
             self.reset_metrics()
-            self.train_step(batch.x, batch.y, batch.sample_weight)
+            self._run_train_step(batch)
         return self._results(return_dict)
 
     # ---- evaluate
@@ -349,7 +415,7 @@ class Trainer(Layer):
         try:
             for batch in batches.epoch():
                 listeners.call_batch("on_test_batch_begin", step, dict)
-                self.test_step(batch.x, batch.y, batch.sample_weight)
+                self._run_test_step(batch)
                 listeners.call_batch("on_test_batch_end", step, self._logs)
                 step += 1
                 if progress is not None:
@@ -371,7 +437,7 @@ class Trainer(Layer):
         self._compiled("test_on_batch")
         batch = self._one_batch(x, y, sample_weight)
         self.reset_metrics()
-        self.test_step(batch.x, batch.y, batch.sample_weight)
+        self._run_test_step(batch)
         return self._results(return_dict)
 
     # ---- predict
@@ -401,24 +467,24 @@ class Trainer(Layer):
         outputs: list[Any] = []
         for step, batch in enumerate(batches.epoch()):
             listeners.call_batch("on_predict_batch_begin", step, dict)
-            outputs.append(map_structure(np.asarray, self(batch.x)))
+            outputs.append(self._run_predict_step(batch.x))
             listeners.call_batch("on_predict_batch_end", step, dict)
             progress.update(step + 1, dict)
         listeners.call("on_predict_end", {})
         progress.finish(len(outputs), {})
         if not outputs and isinstance(data, ArrayData):
             spec = self._prepare(data.x)
-            outputs = [map_structure(np.asarray, self(spec.cast(Batch(spec.fit(data.x))).x))]
+            outputs = [self._run_predict_step(spec.cast(Batch(spec.fit(data.x))).x)]
         if not outputs:
             raise ValueError("x: expected at least one batch, got none")
         if len(outputs) == 1:
             return outputs[0]
         parts = zip(*map(flatten, outputs), strict=True)
-        return unflatten(outputs[0], [np.concatenate(part) for part in parts])
+        return rebuild(outputs[0], (np.concatenate(part) for part in parts))
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for this batch."""
-        return map_structure(np.asarray, self(self._one_batch(x).x))
+        return self._run_predict_step(self._one_batch(x).x)
 
     # ---- helpers
 
