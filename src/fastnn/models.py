@@ -276,7 +276,7 @@ class Sequential(Model):
 
     def __init__(
         self,
-        layers: Iterable[Layer] | None = None,
+        layers: Iterable[Layer | SymbolicTensor] | None = None,
         trainable: bool = True,
         name: str | None = None,
         *,
@@ -307,7 +307,8 @@ class Sequential(Model):
                 )
         if any(inner is self for inner in layer._flat()):
             raise ValueError(f"add: model '{self.name}' cannot be a layer of itself")
-        if self._dtype_given and not layer._dtype_given and not layer.built:
+        unused = isinstance(layer, InputLayer) or not layer.built
+        if self._dtype_given and not layer._dtype_given and unused:
             layer.dtype = self.dtype
         if not self._layers and not self._dtype_given:
             self.dtype = layer.dtype
@@ -352,9 +353,8 @@ class Sequential(Model):
             raise ValueError(f"model '{self.name}' has no layers; add one")
         shape: tuple[int | None, ...] = (None, *tuple(input_shape)[1:])
         unbuilt = [layer for layer in self._layers if not layer.built]
-        first = self._layers[0]
-        begins = isinstance(first, InputLayer)
-        symbols = [first.output if begins else Input(shape[1:], dtype=self.dtype)]
+        first, begins = self._layers[0], isinstance(self._layers[0], InputLayer)
+        symbols = [first.begin() if isinstance(first, InputLayer) else Input(shape[1:], dtype=self.dtype)]
         try:
             for layer in self._layers:
                 symbols.append(symbols[0] if begins and layer is first else layer(symbols[-1]))

@@ -32,14 +32,20 @@ class InputLayer(Layer):
         if shape is not None:
             options["input_shape"] = shape
         given = options.get("dtype")
-        if given is not None and np.dtype(given).kind != "f":
-            del options["dtype"]  # no dtype to compute in
+        integral = given is not None and np.dtype(given).kind != "f"
+        if integral:
+            del options["dtype"]  # not one to compute in
         super().__init__(**options)
         if self._sample_shape is None:
             raise ValueError("InputLayer: shape: expected the shape of one sample, got None")
         self.shape = self._sample_shape
         self.batch_size = batch_size
-        self.input_dtype = self.dtype if given is None else np.dtype(given).name
+        self._own_dtype = np.dtype(given).name if integral else None
+        self.built = True
+
+    @property
+    def input_dtype(self) -> str:
+        return self._own_dtype or self.dtype
 
     def call(self, x: Any) -> Any:
         return x
@@ -47,15 +53,10 @@ class InputLayer(Layer):
     def _as_input(self, x: Any) -> Any:
         return ops.cast(x, self.input_dtype)
 
-    @property
-    def output(self) -> SymbolicTensor:
-        """The symbolic input."""
-        try:
-            call = self._first_call("output")
-        except AttributeError:
-            placeholder = Graph().placeholder((None, *self.shape), self.input_dtype)
-            call = self._remember(Call(self, (), {}, placeholder))
-        return SymbolicTensor(call, 0)
+    def begin(self) -> SymbolicTensor:
+        """A symbolic input, to call layers on."""
+        placeholder = Graph().placeholder((None, *self.shape), self.input_dtype)
+        return SymbolicTensor(self._remember(Call(self, (), {}, placeholder)), 0)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"dtype": self.input_dtype}
@@ -89,4 +90,4 @@ def Input(
             raise ValueError("Input: expected only one of shape and batch_shape, got both")
         batch_size, *rest = batch_shape
         shape = tuple(rest)
-    return InputLayer(shape, batch_size, dtype=dtype, name=name).output
+    return InputLayer(shape, batch_size, dtype=dtype, name=name).begin()

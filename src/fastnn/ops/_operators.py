@@ -79,9 +79,10 @@ def _operator(op: Callable[..., Tensor]) -> Callable[[Any, Any], Tensor]:
         try:
             return op(self, other)
         except TypeError:
-            if deferring(other) is not None:
-                return NotImplemented  # its reflected operator knows
-            raise
+            if deferring(other) is None:
+                raise
+        reflected: Tensor = NotImplemented
+        return reflected
 
     return apply
 

@@ -82,7 +82,8 @@ def as_arrays(value: Any, argument: str, names: Sequence[str] | None) -> Any:
         return None
     if isinstance(value, dict):
         items = {key: as_arrays(v, f"{argument}[{key!r}]", None) for key, v in value.items()}
-        return items[names[0]] if names is not None and list(items) == list(names)[:1] else items
+        one = names is not None and len(names) == 1 and list(items) == list(names)
+        return next(iter(items.values())) if one else items
     if isinstance(value, list | tuple):
         several = holds_arrays(value) if names is None else len(names) > 1
         if several:
