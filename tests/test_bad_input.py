@@ -21,32 +21,36 @@ def classifier():
 
 
 FITS = {
-    "no x": (dict(x=None), TypeError, "x: .* got None"),
-    "objects": (dict(x=np.array([1, "a", None], object)), TypeError, "x: .*object"),
-    "ragged": (dict(x=[[1, 2], [3]]), TypeError, "x: .*ragged"),
-    "complex": (dict(x=X.astype("complex64")), TypeError, r"complex64.*x\.real"),
-    "text": (dict(x=np.full((20, 4), "a")), TypeError, "x: .*<U1"),
-    "dates": (dict(x=np.zeros((20, 4), "M8[s]")), TypeError, "x: .*datetime64"),
-    "features": (dict(x=X[:, :3]), ValueError, r"x: expected shape \(N, 4\), got \(20, 3\)"),
-    "lengths": (dict(y=Y[:19]), ValueError, "x has 20 samples, y has 19"),
-    "empty": (dict(x=X[:0], y=Y[:0]), ValueError, "x: .*0 samples"),
-    "label 3": (dict(y=Y + 1), ValueError, r"y: .*0\.\.2, got 3 at row 2"),
-    "label -1": (dict(y=Y - 1), ValueError, "y: .*got -1 at row 0"),
-    "label 0.5": (dict(y=Y + 0.5), ValueError, "y: .*got 0.5"),
-    "no y": (dict(y=None), ValueError, "y: expected targets"),
-    "one-hot": (dict(y=np.eye(3)[Y]), ValueError, "y_true.*one-hot"),
+    "no x": ({"x": None}, TypeError, "x: .* got None"),
+    "objects": ({"x": np.array([1, "a", None], object)}, TypeError, "x: .*object"),
+    "ragged": ({"x": [[1, 2], [3]]}, TypeError, "x: .*ragged"),
+    "complex": ({"x": X.astype("complex64")}, TypeError, r"complex64.*x\.real"),
+    "text": ({"x": np.full((20, 4), "a")}, TypeError, "x: .*<U1"),
+    "dates": ({"x": np.zeros((20, 4), "M8[s]")}, TypeError, "x: .*datetime64"),
+    "features": ({"x": X[:, :3]}, ValueError, r"x: expected shape \(N, 4\), got \(20, 3\)"),
+    "lengths": ({"y": Y[:19]}, ValueError, "x has 20 samples, y has 19"),
+    "empty": ({"x": X[:0], "y": Y[:0]}, ValueError, "x: .*0 samples"),
+    "label 3": ({"y": Y + 1}, ValueError, r"y: .*0\.\.2, got 3 at row 2"),
+    "label -1": ({"y": Y - 1}, ValueError, "y: .*got -1 at row 0"),
+    "label 0.5": ({"y": Y + 0.5}, ValueError, "y: .*got 0.5"),
+    "no y": ({"y": None}, ValueError, "y: expected targets"),
+    "one-hot": ({"y": np.eye(3)[Y]}, ValueError, "y_true.*one-hot"),
     **{
-        f"batch_size {b}": (dict(batch_size=b), (ValueError, TypeError), "batch_size: .*positive int")
+        f"batch_size {b}": (
+            {"batch_size": b},
+            (ValueError, TypeError),
+            "batch_size: .*positive int",
+        )
         for b in (0, -1, 2.5, True, 2**63)
     },
-    "epochs": (dict(epochs=-1), ValueError, "epochs: .*-1"),
-    "validation_freq": (dict(validation_freq=0, epochs=2), ValueError, "validation_freq: .*0"),
-    "validation x alone": (dict(validation_data=X), ValueError, "validation_data: .*targets"),
-    "validation labels": (dict(validation_data=(X, Y + 1)), ValueError, "labels"),
-    "class_weight of a word": (dict(class_weight={"cat": 2.0}), ValueError, "class_weight: .*'cat'"),
-    "class_weight NaN": (dict(class_weight={0: np.nan}), ValueError, "class_weight: .*nan"),
-    "callbacks": (dict(callbacks=3), TypeError, "callbacks: .*list.*3"),
-}  # fmt: skip
+    "epochs": ({"epochs": -1}, ValueError, "epochs: .*-1"),
+    "validation_freq": ({"validation_freq": 0, "epochs": 2}, ValueError, "validation_freq: .*0"),
+    "validation x alone": ({"validation_data": X}, ValueError, "validation_data: .*targets"),
+    "validation labels": ({"validation_data": (X, Y + 1)}, ValueError, "labels"),
+    "class_weight of a word": ({"class_weight": {"cat": 2.0}}, ValueError, "class_weight: .*'cat'"),
+    "class_weight NaN": ({"class_weight": {0: np.nan}}, ValueError, "class_weight: .*nan"),
+    "callbacks": ({"callbacks": 3}, TypeError, "callbacks: .*list.*3"),
+}
 
 
 @pytest.mark.parametrize("given, error, message", FITS.values(), ids=FITS)
@@ -89,7 +93,7 @@ def test_more_units_than_memory():
 
 @pytest.mark.parametrize("repeats", [-1, 2**31, 2**63, (2**40, 2**40)])
 def test_tile_too_far(repeats):
-    with pytest.raises(ValueError, match="tile: .*repeats"):
+    with pytest.raises(ValueError, match=r"tile: .*repeats"):
         ops.tile(np.ones((2, 3)), repeats)
 
 
