@@ -31,6 +31,8 @@ class Batch:
 
 def as_array(value: Any, argument: str) -> np.ndarray:
     """An array of numbers, without a copy where the value has one. TypeError for anything else."""
+    if value is None:
+        raise TypeError(f"{argument}: expected an array of numbers, got None")
     try:
         array = np.asarray(value)
     except ValueError:
@@ -380,5 +382,8 @@ def class_to_sample_weight(class_weight: Any, y: np.ndarray | None) -> np.ndarra
         )
     weights = np.ones(len(labels))
     for label, weight in class_weight.items():
+        for kind, number in (("class numbers", label), ("weights", weight)):
+            if not isinstance(number, int | float | np.number) or not math.isfinite(number):
+                raise ValueError(f"class_weight: expected finite {kind}, got {number!r}")
         weights[labels == label] = weight
     return weights

@@ -244,10 +244,15 @@ class Trainer(Layer):
         epochs = check_count("epochs", epochs, low=0)
         initial_epoch = check_count("initial_epoch", initial_epoch, low=0)
         verbose = _verbosity(verbose)
+        callbacks = _callback_list(callbacks)
+        if isinstance(validation_freq, int):
+            check_count("validation_freq", validation_freq)
         data = make_data(x, y, sample_weight, class_weight, batch_size)
         validation: Data | None = None
         if validation_data is not None:
             validation = _validation_data(validation_data, validation_batch_size or batch_size)
+            if isinstance(validation, ArrayData):
+                self._check_targets("validation_data", validation)
         elif validation_split:
             if not isinstance(data, ArrayData):
                 raise ValueError(
@@ -268,7 +273,7 @@ class Trainer(Layer):
             )
             history = History()
             params = {"verbose": verbose, "epochs": epochs, "steps": batches.steps}
-            listeners = CallbackList([history, *(callbacks or [])], self, params)
+            listeners = CallbackList([history, *callbacks], self, params)
             self.history = history
             self.stop_training = False
             listeners.call("on_train_begin", {})
@@ -376,7 +381,7 @@ class Trainer(Layer):
             raise ValueError("x: expected at least one sample, got 0 samples")
         batches = EpochIterator(data, self._prepare, steps)
         listeners = CallbackList(
-            callbacks or [], self, {"verbose": verbose, "steps": batches.steps}
+            _callback_list(callbacks), self, {"verbose": verbose, "steps": batches.steps}
         )
         logs = self._evaluate(batches, listeners, Progress(verbose, batches.steps), "")
         return logs if return_dict else self._in_order(logs)
@@ -440,7 +445,7 @@ class Trainer(Layer):
         verbose = 0 if verbose == "auto" else _verbosity(verbose)
         batches = EpochIterator(data, self._prepare, steps)
         listeners = CallbackList(
-            callbacks or [], self, {"verbose": verbose, "steps": batches.steps}
+            _callback_list(callbacks), self, {"verbose": verbose, "steps": batches.steps}
         )
         progress = Progress(verbose, batches.steps)
         listeners.call("on_predict_begin", {})
@@ -502,6 +507,10 @@ class Trainer(Layer):
         spec.check_labels(data.y)
         return spec.cast(Batch(spec.fit(data.x), data.y, data.sample_weight))
 
+    def _check_targets(self, argument: str, data: ArrayData) -> None:
+        if self.loss is not None and data.y is None:
+            raise ValueError(f"{argument}: expected (x, y), targets for the loss, got x alone")
+
     def _results(self, return_dict: bool) -> Any:
         logs = self._logs()
         return logs if return_dict else self._in_order(logs)
@@ -517,6 +526,14 @@ def _verbosity(verbose: int | str) -> int:
     if verbose not in (0, 1, 2):
         raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, got {verbose!r}")
     return int(verbose)
+
+
+def _callback_list(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    if not isinstance(callbacks, list | tuple):
+        raise TypeError(f"callbacks: expected a list of Callback objects, got {callbacks!r}")
+    return list(callbacks)
 
 
 def _validation_data(given: Any, batch_size: int | None) -> Data:
@@ -537,5 +554,5 @@ def _validation_data(given: Any, batch_size: int | None) -> Data:
 
 def _due(frequency: int | Sequence[int], epoch: int) -> bool:
     if isinstance(frequency, int):
-        return (epoch + 1) % check_count("validation_freq", frequency) == 0
+        return (epoch + 1) % frequency == 0
     return epoch + 1 in frequency
