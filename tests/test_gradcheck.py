@@ -234,3 +234,20 @@ def test_bad_arguments():
         check_gradients(3)
     with pytest.raises(TypeError, match="variables"):
         check_gradients(lambda t: t, X, variables=[1.0])
+
+
+def test_a_whole_sequential():
+    fastnn.random.set_seed(0)
+    rng = np.random.default_rng(0)
+    model = fastnn.Sequential(
+        [
+            fastnn.layers.Conv2D(3, 3, activation="tanh", input_shape=(6, 6, 2), dtype="float64"),
+            fastnn.layers.BatchNormalization(dtype="float64"),
+            fastnn.layers.Flatten(dtype="float64"),
+            fastnn.layers.Dropout(0.5, dtype="float64"),
+            fastnn.layers.Dense(3, kernel_regularizer="l2", dtype="float64"),
+        ]
+    )
+    x, y = rng.standard_normal((5, 6, 6, 2)), rng.standard_normal((5, 3))
+    result = check_gradients(model, x, y, "mse", epsilon=1e-5)
+    assert result.ratio < 1e-7

@@ -42,16 +42,21 @@ def outline(structure: Any) -> Hashable:
 
 def flatten(structure: Any) -> list[Any]:
     """The leaves as a list."""
-    return list(leaves(structure))
+    return list(leaves(structure)) if isinstance(structure, _NESTED) else [structure]
 
 
 def map_structure(f: Callable[[Any], Any], structure: Any) -> Any:
     """The same structure, f applied to each leaf."""
+    if not isinstance(structure, _NESTED):
+        return f(structure)
     return rebuild(structure, map(f, leaves(structure)))
 
 
+_NESTED = (list, tuple, dict)
+
+
 def is_nested(value: Any) -> bool:
-    return isinstance(value, list | tuple | dict)
+    return isinstance(value, _NESTED)
 
 
 def holds_arrays(value: Any) -> bool:

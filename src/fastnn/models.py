@@ -146,8 +146,8 @@ class Model(Trainer):
         return map_structure(lambda x: x.shape, self._graph.inputs)
 
     @property
-    def input_dtypes(self) -> list[str] | None:
-        return None if self._graph is None else [x.dtype.name for x in self.inputs]
+    def input_dtypes(self) -> list[Any] | None:
+        return None if self._graph is None else [x.dtype for x in self.inputs]
 
     @property
     def input_shape(self) -> Any:
@@ -380,8 +380,8 @@ class Sequential(Model):
         return [self._symbols[0].name] if self._symbols else ["x"]
 
     @property
-    def input_dtypes(self) -> list[str] | None:
-        return [self._symbols[0].dtype.name] if self._symbols else None
+    def input_dtypes(self) -> list[Any] | None:
+        return [self._symbols[0].dtype] if self._symbols else None
 
     @property
     def output_names(self) -> list[str]:

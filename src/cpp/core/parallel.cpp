@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <fstream>
 #include <string>
 
@@ -26,6 +27,82 @@ namespace {
 std::atomic<bool> g_forked{false};
 std::atomic<int> g_threads{0};        // 0: not asked yet
 std::atomic<bool> g_region_busy{false};  // one parallel region at a time; a second Python thread runs serially
+
+// Checks of a waiting thread before it sleeps, about 10 us, and without the pause instruction: a hypervisor takes a
+// processor that pauses in a loop for idle and gives it away (measured: two threads then lose to one).
+constexpr int kSpins = 4000;
+
+// Work handed from the one thread that runs the steps to those that stand by in its region.
+class Team {
+ public:
+  // Called by the leader: all chunks are done when it returns. It takes part, and waits only for chunks that somebody
+  // has begun, so a worker that the system does not run holds nobody up.
+  void run(int64_t chunks, ChunkFn fn, const void* body) {
+    fn_.store(fn, std::memory_order_relaxed);
+    body_.store(body, std::memory_order_relaxed);
+    chunks_.store(chunks, std::memory_order_relaxed);
+    done_.store(0, std::memory_order_relaxed);
+    ++generation_;
+    ticket_.store(generation_ << kIndexBits, std::memory_order_seq_cst);
+    if (sleepers_.load(std::memory_order_seq_cst) > 0) ticket_.notify_all();
+    work_on(generation_);
+    for (int spins = 0; done_.load(std::memory_order_acquire) < chunks; ++spins)
+      if (spins > kSpins) sched_yield();
+  }
+
+  void stop() {
+    ticket_.store(kStop, std::memory_order_seq_cst);
+    ticket_.notify_all();
+  }
+
+  // What a worker does until stop().
+  void stand_by() {
+    uint64_t seen = 0;
+    for (;;) {
+      uint64_t ticket = ticket_.load(std::memory_order_acquire);
+      for (int spins = 0; ticket >> kIndexBits == seen && spins < kSpins; ++spins)
+        ticket = ticket_.load(std::memory_order_acquire);
+      if (ticket == kStop) return;
+      if (ticket >> kIndexBits == seen) {
+        sleepers_.fetch_add(1, std::memory_order_seq_cst);
+        ticket = ticket_.load(std::memory_order_seq_cst);
+        if (ticket >> kIndexBits == seen) ticket_.wait(ticket, std::memory_order_acquire);
+        sleepers_.fetch_sub(1, std::memory_order_relaxed);
+        continue;
+      }
+      seen = ticket >> kIndexBits;
+      work_on(seen);
+    }
+  }
+
+ private:
+  static constexpr int kIndexBits = 32;
+  static constexpr uint64_t kStop = ~uint64_t{0};
+
+  // Takes chunks of this generation of work, as long as there are any. What was read of the job holds if the ticket
+  // can still be drawn from that generation: the next one begins only when all its chunks are done.
+  void work_on(uint64_t generation) {
+    const ChunkFn fn = fn_.load(std::memory_order_relaxed);
+    const void* const body = body_.load(std::memory_order_relaxed);
+    const int64_t chunks = chunks_.load(std::memory_order_relaxed);
+    uint64_t ticket = ticket_.load(std::memory_order_acquire);
+    while (ticket >> kIndexBits == generation && static_cast<int64_t>(ticket & 0xFFFFFFFFu) < chunks) {
+      if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
+      fn(body, static_cast<int64_t>(ticket & 0xFFFFFFFFu));
+      done_.fetch_add(1, std::memory_order_release);
+      ticket = ticket_.load(std::memory_order_acquire);
+    }
+  }
+
+  std::atomic<uint64_t> ticket_{0};  // generation of the work, and the next chunk of it
+  std::atomic<int> sleepers_{0};
+  std::atomic<ChunkFn> fn_{nullptr};
+  std::atomic<const void*> body_{nullptr};
+  std::atomic<int64_t> chunks_{0}, done_{0};
+  uint64_t generation_ = 0;  // the leader's
+};
+
+thread_local Team* t_team = nullptr;  // of the leader, inside its region
 
 int cgroup_cpus() {
   // cgroup v2 "cpu.max": "<quota|max> <period>"; v1 has two files. Rounded up: half a CPU still needs one thread.
@@ -95,7 +172,43 @@ FlushToZero::FlushToZero() : saved_(0) {}
 FlushToZero::~FlushToZero() = default;
 #endif
 
+void with_team(void (*body)(const void*), const void* context) {
+  const int threads = num_threads();
+  bool free = false;
+  if (threads <= 1 || g_forked.load(std::memory_order_relaxed) || omp_in_parallel() ||
+      !g_region_busy.compare_exchange_strong(free, true, std::memory_order_acquire)) {
+    body(context);
+    return;
+  }
+  Team team;
+  std::exception_ptr error;
+#pragma omp parallel num_threads(threads)
+  {
+    if (omp_get_thread_num() != 0) {
+      FlushToZero flush;
+      team.stand_by();
+    } else {
+      t_team = &team;
+      try {
+        body(context);
+      } catch (...) {  // none may leave the region
+        error = std::current_exception();
+      }
+      t_team = nullptr;
+      team.stop();
+    }
+  }
+  g_region_busy.store(false, std::memory_order_release);
+  if (error) std::rethrow_exception(error);
+}
+
 void run_chunks(int64_t chunks, ChunkFn fn, const void* body) {
+  if (Team* team = t_team; team && chunks > 1 && chunks < int64_t{1} << 32) {
+    t_team = nullptr;  // a parallel_for inside a chunk runs serially
+    team->run(chunks, fn, body);
+    t_team = team;
+    return;
+  }
   const int threads = static_cast<int>(std::min<int64_t>(num_threads(), chunks));
   bool free = false;
   if (threads <= 1 || g_forked.load(std::memory_order_relaxed) || omp_in_parallel() ||

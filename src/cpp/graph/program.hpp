@@ -77,6 +77,8 @@ class Program {
   void give_back(std::unique_ptr<Workspace> workspace);
   Tensor fed(Tensors feeds, int value) const;  // a feed, or a view of one
   void execute(Workspace& workspace, Tensors feeds) const;
+  template <class Body>
+  void run_steps(const Body& body);  // with a team where threads pay
   void check_feeds(Tensors feeds, bool rows_differ) const;
 
   std::vector<Value> values_;
@@ -86,6 +88,9 @@ class Program {
   size_t arena_bytes_ = 0, value_bytes_ = 0;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> idle_;
+  // What one run costs on one thread, from the first runs; the only thing about a program that is measured.
+  std::atomic<int> timed_runs_{0};
+  std::atomic<double> serial_seconds_{0};
 };
 
 }  // namespace fastnn

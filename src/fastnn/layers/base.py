@@ -421,6 +421,10 @@ class Layer(Noted):
         Raises: ValueError for a wrong number of arrays, a wrong shape, or a NaN; TypeError for what is no number.
         """
         targets = self._weight_list()
+        if not hasattr(weights, "__len__"):
+            raise TypeError(
+                f"{type(self).__name__} '{self.name}': set_weights: expected a list of arrays, got {weights!r}"
+            )
         if len(weights) != len(targets):
             raise ValueError(
                 f"{type(self).__name__} '{self.name}': set_weights: expected {len(targets)} arrays, got {len(weights)}"

@@ -274,15 +274,23 @@ def tile(x: ArrayLike, repeats: int | Sequence[int]) -> Tensor:
     """x set side by side `repeats` times per dimension, as NumPy's."""
     x = _tensor(x)
     counts = [repeats] if isinstance(repeats, int) else list(repeats)
-    if any(count < 0 for count in counts):
-        raise ValueError(f"tile: expected repeats >= 0, got {repeats}")
+    if any(not 0 <= operator.index(count) < 2**31 for count in counts):
+        raise ValueError(f"tile: expected repeats >= 0 and < 2**31, got {repeats}")
     if len(counts) > x.ndim:
         x = _core.expand_dims(x, range(len(counts) - x.ndim))
     for axis, count in enumerate(reversed(counts), start=1):
         if count == 0:
             x = _core.slice(x, [*[slice(None)] * (x.ndim - axis), slice(0, 0)])
-        elif count > 1:
-            x = _core.concatenate([x] * count, -axis)
+            continue
+        # By doubling: as many nodes as the count has bits, not as many operands as its value.
+        tiled, power = None, x
+        while count:
+            if count & 1:
+                tiled = power if tiled is None else _core.concatenate([tiled, power], -axis)
+            count >>= 1
+            if count:
+                power = _core.concatenate([power, power], -axis)
+        x = tiled
     return _core.copy(x)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,14 @@ from fastnn.ops.optimizer import epsilon_is_lessons, find_momentum_form
 from fastnn.optimizers.optimizer import FusedOptimizer
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
+
+
+def _checked_decays(epsilon: float, **decays: float) -> None:
+    for argument, decay in decays.items():
+        if not 0 <= decay < 1:
+            raise ValueError(f"{argument}: expected 0 <= {argument} < 1, got {decay}")
+    if not 0 <= epsilon < math.inf:
+        raise ValueError(f"epsilon: expected a finite number >= 0, got {epsilon}")
 
 
 class SGD(FusedOptimizer):
@@ -90,6 +99,7 @@ class RMSprop(FusedOptimizer):
         epsilon_placement: str = "keras",
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        _checked_decays(epsilon, rho=rho, momentum=momentum)
         self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
         self.epsilon_placement = epsilon_placement
         self._inside = not epsilon_is_lessons(epsilon_placement)
@@ -149,6 +159,7 @@ class Adam(FusedOptimizer):
         epsilon_placement: str = "keras",
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        _checked_decays(epsilon, beta_1=beta_1, beta_2=beta_2)
         self.beta_1, self.beta_2, self.epsilon, self.amsgrad = beta_1, beta_2, epsilon, amsgrad
         self.epsilon_placement = epsilon_placement
         self._lessons = epsilon_is_lessons(epsilon_placement)

@@ -8,7 +8,7 @@ import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,8 +44,7 @@ class Batch:
         return self.x, self.y, self.sample_weight
 
 
-@dataclass(frozen=True)
-class Ends:
+class Ends(NamedTuple):
     """The names of a model's inputs and outputs; None where a model does not know them before it is called."""
 
     inputs: Sequence[str] | None = None
@@ -80,6 +79,8 @@ def as_arrays(value: Any, argument: str, names: Sequence[str] | None) -> Any:
     """
     if value is None:
         return None
+    if isinstance(value, np.ndarray):
+        return as_array(value, argument)
     if isinstance(value, dict):
         items = {key: as_arrays(v, f"{argument}[{key!r}]", None) for key, v in value.items()}
         one = names is not None and len(names) == 1 and list(items) == list(names)
@@ -95,6 +96,8 @@ def as_arrays(value: Any, argument: str, names: Sequence[str] | None) -> Any:
 
 def as_array(value: Any, argument: str) -> np.ndarray:
     """An array of numbers, without a copy where the value has one. TypeError for anything else."""
+    if value is None:
+        raise TypeError(f"{argument}: expected an array of numbers, got None")
     try:
         array = np.asarray(value)
     except ValueError:
@@ -154,11 +157,12 @@ class InputSpec:
     def __init__(
         self,
         shape: Any,
-        dtype: str | Sequence[str],
+        dtype: str | Sequence[Any],
         classes: Sequence[int | None] = (),
         ends: Ends | None = None,
     ) -> None:
         self.shape = shape
+        self._single = shape is not None and is_shape(shape)
         self.dtypes = [np.dtype(d) for d in ([dtype] if isinstance(dtype, str) else dtype)]
         self.classes = classes
         self.ends = ends or Ends()
@@ -171,7 +175,7 @@ class InputSpec:
         """
         if self.shape is None:
             return x
-        if is_shape(self.shape):
+        if self._single:
             if is_nested(x):
                 x = by_name("x", x, ["x"])[0]
             return _fitted("x", x, tuple(self.shape))
@@ -188,6 +192,8 @@ class InputSpec:
     def check_labels(self, y: Any) -> None:
         """ValueError for a label that is no integer, or not in 0 .. classes - 1, and for too many or too few targets."""
         outputs = self.ends.outputs
+        if not self.classes and not is_nested(y) and outputs is not None and len(outputs) == 1:
+            return
         if y is None or (outputs is None and is_nested(y)):
             return
         names = outputs or ["y"]
@@ -197,18 +203,21 @@ class InputSpec:
 
     def cast(self, batch: Batch) -> Batch:
         """The batch in the model's dtypes; integer targets stay, they are labels."""
-        leaves = flatten(batch.x)
-        dtypes = self.dtypes if len(self.dtypes) == len(leaves) else self.dtypes[:1] * len(leaves)
-        x = [leaf.astype(dtype, copy=False) for leaf, dtype in zip(leaves, dtypes, strict=True)]
+        if is_nested(batch.x):
+            leaves = flatten(batch.x)
+            dtypes = self.dtypes if len(self.dtypes) == len(leaves) else self.dtypes * len(leaves)
+            casts = (leaf.astype(d, copy=False) for leaf, d in zip(leaves, dtypes, strict=True))
+            x = rebuild(batch.x, casts)
+        else:
+            x = batch.x.astype(self.dtypes[0], copy=False)
+        w = map_structure(self._in_compute_dtype, batch.sample_weight)
+        return Batch(x, map_structure(self._target, batch.y), w)
 
-        def floating(leaf: Any) -> Any:
-            return leaf if leaf is None else leaf.astype(self.compute_dtype, copy=False)
+    def _in_compute_dtype(self, leaf: Any) -> Any:
+        return leaf if leaf is None else leaf.astype(self.compute_dtype, copy=False)
 
-        y = map_structure(
-            lambda leaf: floating(leaf) if leaf is not None and leaf.dtype.kind == "f" else leaf,
-            batch.y,
-        )
-        return Batch(rebuild(batch.x, iter(x)), y, map_structure(floating, batch.sample_weight))
+    def _target(self, leaf: Any) -> Any:
+        return leaf if leaf is None or leaf.dtype.kind != "f" else self._in_compute_dtype(leaf)
 
 
 def _fitted(label: str, x: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -262,6 +271,8 @@ class ArrayData:
         self.x = as_arrays(x, "x", ends.inputs)
         if not flatten(self.x):
             raise ValueError(f"x: expected at least one array, got {x!r}")
+        if any(leaf is None for leaf in flatten(self.x)):
+            raise TypeError("x: expected an array of numbers, got None")
         self.y = as_arrays(y, "y", ends.outputs)
         if sample_weight is not None and class_weight is not None:
             raise ValueError(
@@ -270,13 +281,15 @@ class ArrayData:
         self.sample_weight = as_arrays(
             sample_weight, "sample_weight", ends.outputs if holds_arrays(sample_weight) else ["y"]
         )
-        first, *others = labelled(self.x, "x")
-        others += [*labelled(self.y, "y"), *labelled(self.sample_weight, "sample_weight")]
-        for label, other in others:
-            if other is not None and len(other) != len(self):
-                raise ValueError(
-                    f"{label}: {first[0]} has {len(self)} samples, {label} has {len(other)}"
-                )
+        self._count = count_rows(self.x)
+        for argument, part in (("x", self.x), ("y", self.y), ("sample_weight", self.sample_weight)):
+            for i, leaf in enumerate(flatten(part)):
+                if leaf is not None and len(leaf) != self._count:
+                    first = next(labelled(self.x, "x"))[0]
+                    label = [label for label, _ in labelled(part, argument)][i]
+                    raise ValueError(
+                        f"{label}: {first} has {len(self)} samples, {label} has {len(leaf)}"
+                    )
         if self.sample_weight is not None:
             self.sample_weight = map_structure(_row_weights, self.sample_weight)
         if class_weight is not None:
@@ -284,7 +297,7 @@ class ArrayData:
         self.batch_size = 32 if batch_size is None else check_count("batch_size", batch_size)
 
     def __len__(self) -> int:
-        return count_rows(self.x)
+        return self._count
 
     @property
     def steps(self) -> int:
@@ -309,6 +322,7 @@ class ArrayData:
     def _rows(self, rows: slice) -> ArrayData:
         part = copy.copy(self)
         part.x, part.y, part.sample_weight = self._parts(rows)
+        part._count = count_rows(part.x)
         return part
 
     def batch(self, order: np.ndarray | None, step: int) -> Batch:
@@ -519,5 +533,8 @@ def class_to_sample_weight(class_weight: Any, y: np.ndarray | None) -> np.ndarra
         )
     weights = np.ones(len(labels))
     for label, weight in class_weight.items():
+        for kind, number in (("class numbers", label), ("weights", weight)):
+            if not isinstance(number, int | float | np.number) or not math.isfinite(number):
+                raise ValueError(f"class_weight: expected finite {kind}, got {number!r}")
         weights[labels == label] = weight
     return weights

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import optimizers
+from fastnn import _core, optimizers
 from fastnn._core import Tensor
 from fastnn._structure import flat_shapes, flatten, map_shapes, map_structure, names_of, rebuild
 from fastnn.callbacks import CallbackList, History
@@ -54,6 +54,8 @@ class Trainer(Layer):
         self._compiled_metrics: CompiledMetrics | None = None
         self._shuffler = SeedGenerator()
         self._training_lock = threading.RLock()
+        self._data_ends, self._ends_at = Ends(), -1  # as of that count of changes
+        self._spec: InputSpec | None = None
         self._train_program = Recorded(self.train_step, self._step_version)
         self._test_program = Recorded(self.test_step, self._step_version)
         self._predict_program = Recorded(self.predict_step, self._step_version, rare=True)
@@ -70,7 +72,7 @@ class Trainer(Layer):
         raise NotImplementedError
 
     @property
-    def input_dtypes(self) -> list[str] | None:
+    def input_dtypes(self) -> list[Any] | None:
         """The dtype of each input, if it may differ from the model's."""
         return None
 
@@ -262,12 +264,17 @@ class Trainer(Layer):
         epochs = check_count("epochs", epochs, low=0)
         initial_epoch = check_count("initial_epoch", initial_epoch, low=0)
         verbose = _verbosity(verbose)
+        callbacks = _callback_list(callbacks)
+        if isinstance(validation_freq, int):
+            check_count("validation_freq", validation_freq)
         data = make_data(x, y, sample_weight, class_weight, batch_size, self._ends_of_data)
         validation: Data | None = None
         if validation_data is not None:
             validation = _validation_data(
                 validation_data, validation_batch_size or batch_size, self._ends_of_data
             )
+            if isinstance(validation, ArrayData):
+                self._check_targets("validation_data", validation)
         elif validation_split:
             if not isinstance(data, ArrayData):
                 raise ValueError(
@@ -288,7 +295,7 @@ class Trainer(Layer):
             )
             history = History()
             params = {"verbose": verbose, "epochs": epochs, "steps": batches.steps}
-            listeners = CallbackList([history, *(callbacks or [])], self, params)
+            listeners = CallbackList([history, *callbacks], self, params)
             self.history = history
             self.stop_training = False
             listeners.call("on_train_begin", {})
@@ -396,7 +403,7 @@ class Trainer(Layer):
             raise ValueError("x: expected at least one sample, got 0 samples")
         batches = EpochIterator(data, self._prepare, steps)
         listeners = CallbackList(
-            callbacks or [], self, {"verbose": verbose, "steps": batches.steps}
+            _callback_list(callbacks), self, {"verbose": verbose, "steps": batches.steps}
         )
         logs = self._evaluate(batches, listeners, Progress(verbose, batches.steps), "")
         return logs if return_dict else self._in_order(logs)
@@ -460,7 +467,7 @@ class Trainer(Layer):
         verbose = 0 if verbose == "auto" else _verbosity(verbose)
         batches = EpochIterator(data, self._prepare, steps)
         listeners = CallbackList(
-            callbacks or [], self, {"verbose": verbose, "steps": batches.steps}
+            _callback_list(callbacks), self, {"verbose": verbose, "steps": batches.steps}
         )
         progress = Progress(verbose, batches.steps)
         listeners.call("on_predict_begin", {})
@@ -502,17 +509,25 @@ class Trainer(Layer):
 
     @property
     def _ends_of_data(self) -> Ends:
-        return Ends(self.input_names, self.output_names)
+        changes = _core.changes()
+        if changes != self._ends_at:
+            self._data_ends = Ends(self.input_names, self.output_names)
+            self._ends_at, self._spec = changes, None
+        return self._data_ends
 
     def _prepare(self, x: Any) -> InputSpec:
         """What the model takes; built for x if it has not been."""
         ends = self._ends_of_data
+        if self._spec is not None:
+            return self._spec
         if not self.built:
             shape = self.batch_input_shape or map_structure(lambda a: (None, *a.shape[1:]), x)
             InputSpec(shape, self.dtype, ends=ends).fit(x)
             self.build_for(shape)
+            ends = self._ends_of_data
         dtypes = self.input_dtypes or self.dtype
-        return InputSpec(self.batch_input_shape, dtypes, self._classes(), ends)
+        self._spec = InputSpec(self.batch_input_shape, dtypes, self._classes(), ends)
+        return self._spec
 
     def _classes(self) -> list[int | None]:
         """For each output the number of classes, where its loss takes labels."""
@@ -538,6 +553,10 @@ class Trainer(Layer):
         spec.check_labels(data.y)
         return spec.cast(Batch(spec.fit(data.x), data.y, data.sample_weight))
 
+    def _check_targets(self, argument: str, data: ArrayData) -> None:
+        if self.loss is not None and data.y is None:
+            raise ValueError(f"{argument}: expected (x, y), targets for the loss, got x alone")
+
     def _results(self, return_dict: bool) -> Any:
         logs = self._logs()
         return logs if return_dict else self._in_order(logs)
@@ -553,6 +572,14 @@ def _verbosity(verbose: int | str) -> int:
     if verbose not in (0, 1, 2):
         raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, got {verbose!r}")
     return int(verbose)
+
+
+def _callback_list(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    if not isinstance(callbacks, list | tuple):
+        raise TypeError(f"callbacks: expected a list of Callback objects, got {callbacks!r}")
+    return list(callbacks)
 
 
 def _validation_data(given: Any, batch_size: int | None, ends: Ends) -> Data:
@@ -572,5 +599,5 @@ def _validation_data(given: Any, batch_size: int | None, ends: Ends) -> Data:
 
 def _due(frequency: int | Sequence[int], epoch: int) -> bool:
     if isinstance(frequency, int):
-        return (epoch + 1) % check_count("validation_freq", frequency) == 0
+        return (epoch + 1) % frequency == 0
     return epoch + 1 in frequency

@@ -1,0 +1,109 @@
+"""What a user may get wrong: one exception that says what was expected and what came, and a model as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import layers, ops
+
+X = np.random.default_rng(0).standard_normal((20, 4)).astype("float32")
+Y = np.arange(20) % 3
+
+
+def classifier():
+    model = fastnn.Sequential(
+        [layers.Dense(5, "relu", input_shape=(4,)), layers.Dense(3, "softmax")]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
+FITS = {
+    "no x": ({"x": None}, TypeError, "x: .* got None"),
+    "objects": ({"x": np.array([1, "a", None], object)}, TypeError, "x: .*object"),
+    "ragged": ({"x": [[1, 2], [3]]}, TypeError, "x: .*ragged"),
+    "complex": ({"x": X.astype("complex64")}, TypeError, r"complex64.*x\.real"),
+    "text": ({"x": np.full((20, 4), "a")}, TypeError, "x: .*<U1"),
+    "dates": ({"x": np.zeros((20, 4), "M8[s]")}, TypeError, "x: .*datetime64"),
+    "features": ({"x": X[:, :3]}, ValueError, r"x: expected shape \(N, 4\), got \(20, 3\)"),
+    "lengths": ({"y": Y[:19]}, ValueError, "x has 20 samples, y has 19"),
+    "empty": ({"x": X[:0], "y": Y[:0]}, ValueError, "x: .*0 samples"),
+    "label 3": ({"y": Y + 1}, ValueError, r"y: .*0\.\.2, got 3 at row 2"),
+    "label -1": ({"y": Y - 1}, ValueError, "y: .*got -1 at row 0"),
+    "label 0.5": ({"y": Y + 0.5}, ValueError, "y: .*got 0.5"),
+    "no y": ({"y": None}, ValueError, "y: expected targets"),
+    "one-hot": ({"y": np.eye(3)[Y]}, ValueError, "y_true.*one-hot"),
+    **{
+        f"batch_size {b}": (
+            {"batch_size": b},
+            (ValueError, TypeError),
+            "batch_size: .*positive int",
+        )
+        for b in (0, -1, 2.5, True, 2**63)
+    },
+    "epochs": ({"epochs": -1}, ValueError, "epochs: .*-1"),
+    "validation_freq": ({"validation_freq": 0, "epochs": 2}, ValueError, "validation_freq: .*0"),
+    "validation x alone": ({"validation_data": X}, ValueError, "validation_data: .*targets"),
+    "validation labels": ({"validation_data": (X, Y + 1)}, ValueError, "labels"),
+    "class_weight of a word": ({"class_weight": {"cat": 2.0}}, ValueError, "class_weight: .*'cat'"),
+    "class_weight NaN": ({"class_weight": {0: np.nan}}, ValueError, "class_weight: .*nan"),
+    "callbacks": ({"callbacks": 3}, TypeError, "callbacks: .*list.*3"),
+}
+
+
+@pytest.mark.parametrize("given, error, message", FITS.values(), ids=FITS)
+def test_fit_says_what_is_wrong_and_changes_nothing(given, error, message):
+    model = classifier()
+    before = [w.copy() for w in model.get_weights()]
+    with pytest.raises(error, match=message):
+        model.fit(**{"x": X, "y": Y, "verbose": 0, **given})
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    model.fit(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: fastnn.optimizers.Adam(beta_1=1.5), "beta_1: .*1.5"),
+        (lambda: fastnn.optimizers.Adam(beta_2=float("nan")), "beta_2: .*nan"),
+        (lambda: fastnn.optimizers.Adam(epsilon=-1), "epsilon: .*-1"),
+        (lambda: fastnn.optimizers.RMSprop(rho=1.0), "rho: .*1.0"),
+        (lambda: fastnn.optimizers.SGD(float("nan")), "learning_rate: .*nan"),
+        (lambda: layers.Dropout(1.0), "rate: .*1.0"),
+        (lambda: layers.Dense(-3), "units: .*-3"),
+        (lambda: layers.Conv2D(4, 3, strides=2, dilation_rate=2), "strides or dilation_rate"),
+    ],
+)
+def test_arguments_out_of_range(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_set_weights_of_nothing():
+    with pytest.raises(TypeError, match="set_weights: expected a list of arrays, got None"):
+        classifier().set_weights(None)
+
+
+def test_more_units_than_memory():
+    with pytest.raises(MemoryError, match="could not allocate"):
+        fastnn.Sequential([layers.Dense(2**40, input_shape=(4,))])
+
+
+@pytest.mark.parametrize("repeats", [-1, 2**31, 2**63, (2**40, 2**40)])
+def test_tile_too_far(repeats):
+    with pytest.raises(ValueError, match=r"tile: .*repeats"):
+        ops.tile(np.ones((2, 3)), repeats)
+
+
+def test_tile_of_nothing_takes_no_time():
+    assert ops.tile(np.ones((0,)), 2**30).shape == (0,)
+
+
+def test_regularizers_by_position_as_in_keras():
+    dense = layers.Dense(2, None, True, "ones", "zeros", "l2", "l1")
+    assert type(dense.kernel_regularizer).__name__ == "L2"
+    assert type(dense.bias_regularizer).__name__ == "L1"
+    norm = layers.BatchNormalization(-1, 0.9, 1e-3, True, True, "zeros", "ones", "ones", "zeros")
+    assert type(norm.moving_mean_initializer).__name__ == "Ones"
