@@ -1,4 +1,4 @@
-"""Functional models: graphs of layers with several inputs and outputs, shared layers, sub-models, and their training."""
+"""Functional models: several inputs and outputs, shared layers, sub-models, and how they are trained."""
 
 from __future__ import annotations
 
@@ -328,9 +328,7 @@ def test_losses_weights_and_metrics_by_output():
     entropy = -np.log(kind[np.arange(60), KIND]).mean()
     np.testing.assert_allclose(logs["kind_loss"], entropy, rtol=1e-5)
     np.testing.assert_allclose(logs["size_loss"], ((size - SIZE) ** 2).mean(), rtol=1e-5)
-    np.testing.assert_allclose(
-        logs["loss"], logs["kind_loss"] + 0.5 * logs["size_loss"], rtol=1e-5
-    )
+    np.testing.assert_allclose(logs["loss"], logs["kind_loss"] + 0.5 * logs["size_loss"], rtol=1e-5)
     np.testing.assert_allclose(logs["kind_accuracy"], (kind.argmax(1) == KIND).mean())
     np.testing.assert_allclose(logs["size_mae"], np.abs(size - SIZE).mean(), rtol=1e-5)
     in_order = model.evaluate([A, B], [KIND, SIZE], verbose=0)
@@ -502,7 +500,7 @@ def test_summary_of_a_chain_has_no_connections():
     model = Model(x, layers.Dense(2, name="d")(layers.Flatten(name="f")(y)))
     text = "\n".join(printed(model))
     assert "Connected" not in text and "Total params: 2,515 (" in text
-    assert [v.shape for v in model.weights][0] == (3, 3, 3, 2)
+    assert model.weights[0].shape == (3, 3, 3, 2)
 
 
 def test_shared_layers_are_told_apart_by_call():

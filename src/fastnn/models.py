@@ -89,7 +89,9 @@ class Model(Trainer):
         ]
         for name, value, tensor in zip(self._graph.input_names, values, wanted, strict=True):
             if not _fits(value.shape, tensor.shape):
-                raise ValueError(f"expected input '{name}' of shape {tensor.shape}, got {value.shape}")
+                raise ValueError(
+                    f"expected input '{name}' of shape {tensor.shape}, got {value.shape}"
+                )
         return rebuild(self._graph.inputs, iter(values))
 
     @property
@@ -156,7 +158,9 @@ class Model(Trainer):
     @property
     def output_shape(self) -> Any:
         if self._graph is None:
-            return None if self._built_shape is None else self.compute_output_shape(self._built_shape)
+            return (
+                None if self._built_shape is None else self.compute_output_shape(self._built_shape)
+            )
         return map_structure(lambda x: x.shape, self._graph.outputs)
 
     def get_config(self) -> dict[str, Any]:
@@ -283,7 +287,9 @@ class Sequential(Model):
         dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__(trainable=trainable, name=name, dtype=dtype)
-        self._symbols: list[SymbolicTensor] = []  # the input and the outputs of the layers, once built
+        self._symbols: list[
+            SymbolicTensor
+        ] = []  # the input and the outputs of the layers, once built
         if isinstance(layers, Layer):
             raise TypeError(f"Sequential: layers: expected a list of layers, got {layers!r}")
         for layer in layers or []:
@@ -354,7 +360,9 @@ class Sequential(Model):
         shape: tuple[int | None, ...] = (None, *tuple(input_shape)[1:])
         unbuilt = [layer for layer in self._layers if not layer.built]
         first, begins = self._layers[0], isinstance(self._layers[0], InputLayer)
-        symbols = [first.begin() if isinstance(first, InputLayer) else Input(shape[1:], dtype=self.dtype)]
+        symbols = [
+            first.begin() if isinstance(first, InputLayer) else Input(shape[1:], dtype=self.dtype)
+        ]
         try:
             for layer in self._layers:
                 symbols.append(symbols[0] if begins and layer is first else layer(symbols[-1]))

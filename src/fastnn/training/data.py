@@ -190,7 +190,7 @@ class InputSpec:
         return rebuild(form, iter(fitted))
 
     def check_labels(self, y: Any) -> None:
-        """ValueError for a label that is no integer, or not in 0 .. classes - 1, and for too many or too few targets."""
+        """ValueError for a label that is no integer, or not in 0 .. classes - 1, and for a wrong number of targets."""
         outputs = self.ends.outputs
         if not self.classes and not is_nested(y) and outputs is not None and len(outputs) == 1:
             return
@@ -248,7 +248,9 @@ def _check_labels(label: str, y: np.ndarray | None, classes: int | None) -> None
     if wrong.any():
         index = tuple(map(int, np.argwhere(wrong)[0]))
         row = f"row {index[0]}" if len(index) == 1 else f"index {list(index)}"
-        raise ValueError(f"{label}: expected integer labels 0..{classes - 1}, got {y[index]} at {row}")
+        raise ValueError(
+            f"{label}: expected integer labels 0..{classes - 1}, got {y[index]} at {row}"
+        )
 
 
 class ArrayData:
