@@ -301,6 +301,38 @@ def test_features_of_a_layer():
         _ = layers.Dense(2).output
 
 
+class Pair(layers.Layer):
+    """Two inputs as two arguments, two outputs."""
+
+    def build(self, first, second):
+        self.kernel = self.add_weight((first[-1], second[-1]))
+
+    def call(self, first, second):
+        return ops.matmul(first, self.kernel) + second, second * 2
+
+
+def test_layers_of_several_arguments_and_outputs():
+    a, b = fastnn.Input((4,), name="a"), fastnn.Input((3,), name="b")
+    pair = Pair(name="pair")
+    model = Model({"both": [a, b]}, pair(a, b))
+    assert model.output_names == ["pair", "pair_1"]
+    first, second = model.predict({"both": [A, B]})
+    np.testing.assert_allclose(first, A @ np.asarray(pair.kernel) + B, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(second, 2 * B)
+
+
+def test_one_input_in_every_form():
+    x = fastnn.Input((4,), name="x")
+    model = Model(x, layers.Dense(1)(x))
+    expected = model.predict(A)
+    for given in ([A], (A,), {"x": A}, A.tolist(), list(A)):
+        np.testing.assert_array_equal(model.predict(given), expected)
+    assert model([[1.0, 2.0, 3.0, 4.0]]).shape == (1, 1)
+    model.compile("sgd", "mse")
+    for y in ([SIZE], [SIZE[:, 0]], SIZE.tolist(), SIZE[:, 0]):
+        model.fit([A], y, verbose=0)
+
+
 def test_deep_chains_need_no_stack():
     x = y = fastnn.Input((1,))
     for _ in range(1500):
@@ -573,6 +605,11 @@ BAD = {
     "names": (lambda: Model(*two_named("same")), ValueError, "2 named 'same' .*Dense, Dense"),
     "input twice": (twice, ValueError, "one twice"),
     "cycle": (within_itself, ValueError, "cannot be a layer of itself"),
+    "Input in the middle": (
+        lambda: Sequential([fastnn.Input((4,)), layers.Dense(2), fastnn.Input((2,))]),
+        ValueError,
+        "an Input is the first",
+    ),
     "outputs": (lambda: Model(fastnn.Input((4,)), A), TypeError, "outputs: expected what"),
     "no outputs": (lambda: Model(fastnn.Input((4,)), []), ValueError, "outputs: .* at least one"),
     "inputs only": (lambda: Model(fastnn.Input((4,))), TypeError, "both inputs and outputs"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from fastnn._structure import by_name, flatten, holds_arrays, is_nested, map_structure, names_of
+from fastnn._structure import by_name, flatten, holds_arrays, is_nested, map_structure, outline
 from fastnn.layers.base import Layer
 from fastnn.layers.input import InputLayer
 from fastnn.layers.symbolic import Call, SymbolicTensor
@@ -101,10 +101,8 @@ class FunctionalGraph:
 
     def arrange(self, values: Any) -> list[Any]:
         """What is given for the inputs, in order. ValueError if it is too much or too little."""
-        if any(is_nested(x) for x in _items(self.inputs)):
-            leaves = flatten(values)
-            if len(leaves) == len(self._keys):
-                return leaves
+        if outline(values) == outline(self.inputs):
+            return flatten(values)
         if len(self._keys) == 1 and not isinstance(values, dict):
             rank = len(flatten(self.inputs)[0].shape)
             listed = holds_arrays(values) and len(values) == 1 and values[0].ndim == rank
@@ -153,16 +151,10 @@ class FunctionalGraph:
         return map_structure(lambda x: x.shape, layer.output)
 
 
-def _items(structure: Any) -> list[Any]:
-    if isinstance(structure, dict):
-        return list(structure.values())
-    return list(structure) if is_nested(structure) else [structure]
-
-
 def _names(tensors: Any) -> list[str]:
     """The keys of a dict, else the layers' names, numbered where one layer gives several."""
-    if isinstance(tensors, dict):
-        return names_of(tensors, "")
+    if isinstance(tensors, dict) and not any(is_nested(v) for v in tensors.values()):
+        return list(tensors)
     seen: Counter[str] = Counter()
     names = []
     for x in flatten(tensors):

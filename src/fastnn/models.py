@@ -311,6 +311,10 @@ class Sequential(Model):
                 raise ValueError(
                     f"add: expected layers of different names, got a second {layer.name!r} in model '{self.name}'"
                 )
+        if isinstance(layer, InputLayer) and self._layers:
+            raise ValueError(
+                f"add: model '{self.name}' has layers already; an Input is the first, got {layer.name!r}"
+            )
         if any(inner is self for inner in layer._flat()):
             raise ValueError(f"add: model '{self.name}' cannot be a layer of itself")
         unused = isinstance(layer, InputLayer) or not layer.built

@@ -22,6 +22,7 @@ from fastnn._structure import (
     map_shapes,
     map_structure,
     names_of,
+    outline,
     rebuild,
 )
 from fastnn.random import SeedGenerator, permutation
@@ -70,12 +71,15 @@ def labelled(structure: Any, argument: str) -> Iterator[tuple[str, Any]]:
         yield from labelled(value, f"{argument}[{key!r}]")
 
 
-def as_arrays(value: Any, argument: str, names: Sequence[str] | None) -> Any:
+def as_arrays(
+    value: Any, argument: str, names: Sequence[str] | None, rows: int | None = None
+) -> Any:
     """The arrays that are given, in their structure; None stays.
 
     Args:
         names: of what they are for. If there is one, a list is one array, but for the list of that array; if there
             are several, or it is not known, a list of arrays is several.
+        rows: how many samples there are, to tell a list of one vector from a list of one sample.
     """
     if value is None:
         return None
@@ -89,8 +93,10 @@ def as_arrays(value: Any, argument: str, names: Sequence[str] | None) -> Any:
         several = holds_arrays(value) if names is None else len(names) > 1
         if several:
             return [as_arrays(v, f"{argument}[{i}]", None) for i, v in enumerate(value)]
-        if len(value) == 1 and np.ndim(value[0]) > 1 and holds_arrays(value):
-            return as_array(value[0], argument)
+        if len(value) == 1 and holds_arrays(value):
+            only = as_array(value[0], argument)
+            if only.ndim > 1 or (rows not in (None, 1) and len(only) == rows):
+                return only
     return as_array(value, argument)
 
 
@@ -182,7 +188,7 @@ class InputSpec:
         shapes = flat_shapes(self.shape)
         form = map_shapes(lambda shape: None, self.shape)
         names = self.ends.inputs or names_of(form, "input")
-        arrays = by_name("x", x, names) if len(names) > 1 or not is_nested(x) else flatten(x)
+        arrays = flatten(x) if outline(x) == outline(form) else by_name("x", x, names)
         fitted = [
             _fitted(f"x[{name!r}]", array, shape)
             for name, array, shape in zip(names, arrays, shapes, strict=True)
@@ -275,15 +281,14 @@ class ArrayData:
             raise ValueError(f"x: expected at least one array, got {x!r}")
         if any(leaf is None for leaf in flatten(self.x)):
             raise TypeError("x: expected an array of numbers, got None")
-        self.y = as_arrays(y, "y", ends.outputs)
+        self._count = count_rows(self.x)
+        self.y = as_arrays(y, "y", ends.outputs, self._count)
         if sample_weight is not None and class_weight is not None:
             raise ValueError(
                 "sample_weight: expected only one of sample_weight and class_weight, got both"
             )
-        self.sample_weight = as_arrays(
-            sample_weight, "sample_weight", ends.outputs if holds_arrays(sample_weight) else ["y"]
-        )
-        self._count = count_rows(self.x)
+        weighted = ends.outputs if holds_arrays(sample_weight) else ["y"]
+        self.sample_weight = as_arrays(sample_weight, "sample_weight", weighted, self._count)
         for argument, part in (("x", self.x), ("y", self.y), ("sample_weight", self.sample_weight)):
             for i, leaf in enumerate(flatten(part)):
                 if leaf is not None and len(leaf) != self._count:
