@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import losses, ops
+from fastnn import ops
 from fastnn._core import Tensor, Variable
 from fastnn.tape import GradientTape
+from fastnn.training.compiled import CompiledLoss
 
 __all__ = ["Component", "GradientCheck", "check_gradients", "numeric_gradient"]
 
@@ -219,18 +220,13 @@ def _double(value: Any) -> Any:
 
 def _model_cost(model: Any, x: Any, y: Any, loss: Any, training: bool) -> Callable[[], Tensor]:
     chosen = getattr(model, "loss", None) if loss is None else loss
-    measure = losses.get(chosen)
-    if measure is None:
+    if chosen is None:
         raise ValueError("check_gradients: expected loss, a Loss, a name or a function, got None")
+    compiled = getattr(model, "_compiled_loss", None)
+    if loss is not None or compiled is None:
+        compiled = CompiledLoss(chosen, output_names=getattr(model, "output_names", None))
     x, y = _double(x), _double(y)
-
-    def cost() -> Tensor:
-        total: Tensor = measure(y, model(x, training=training))
-        for penalty in model.losses:
-            total = total + penalty
-        return total
-
-    return cost
+    return lambda: compiled(y, model(x, training=training), None, model.losses)
 
 
 def _function_cost(fn: Callable[..., Any], theta: list[Variable]) -> Callable[[], Tensor]:

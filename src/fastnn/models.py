@@ -1,4 +1,4 @@
-"""Models: layers in a row, or a class of your own with `call`."""
+"""Models: layers in a row, a graph of layers from inputs to outputs, or a class of your own with `call`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,38 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from fastnn._core import Graph
+from fastnn import ops
+from fastnn._structure import flatten, map_structure, rebuild
 from fastnn._typing import DTypeLike
-from fastnn.layers.base import Layer
-from fastnn.layers.input import InputLayer
+from fastnn.functional import FunctionalGraph
+from fastnn.layers.base import Layer, _numbered
+from fastnn.layers.input import Input, InputLayer
+from fastnn.layers.operation import Operation
+from fastnn.layers.symbolic import SymbolicTensor
 from fastnn.training.trainer import Trainer
 
 __all__ = ["Model", "Sequential"]
 
 
 class Model(Trainer):
-    """A layer that can be trained: write `call`, set layers as attributes.
+    """A layer that can be trained: a graph of layers from inputs to outputs, or a class of your own with `call`.
 
+    Args:
+        inputs: what `fastnn.Input` gave; several in a list, tuple or dict. Any tensor of another model does, too.
+        outputs: what layers called on it gave; several in a list, tuple or dict.
+        name: str. Default: "functional" or the class name in snake case, numbered.
+        trainable: bool. Default `True`.
+        dtype: Default: floatx.
+    Raises: TypeError and ValueError as `FunctionalGraph`.
     Example:
         >>> import fastnn, numpy as np
+        >>> x = fastnn.Input((2,))
+        >>> dense = fastnn.layers.Dense(4)
+        >>> fastnn.Model(x, dense(x) + dense(x)).predict(np.ones((3, 2))).shape
+        (3, 4)
+
+        Or with a `call` of your own:
+
         >>> class Twice(fastnn.Model):
         ...     def __init__(self):
         ...         super().__init__()
@@ -31,26 +49,126 @@ class Model(Trainer):
     """
 
     def __init__(
-        self, *, trainable: bool = True, name: str | None = None, dtype: DTypeLike | None = None
+        self,
+        inputs: Any = None,
+        outputs: Any = None,
+        name: str | None = None,
+        *,
+        trainable: bool = True,
+        dtype: DTypeLike | None = None,
     ) -> None:
+        if (inputs is None) != (outputs is None):
+            raise TypeError(
+                f"{type(self).__name__}: expected both inputs and outputs, or none of them"
+            )
+        graph = None if inputs is None else FunctionalGraph(inputs, outputs)
+        if graph is not None and name is None and type(self) is Model:
+            name = _numbered("functional")
         super().__init__(trainable=trainable, name=name, dtype=dtype)
-        self._built_shape: tuple[int | None, ...] | None = None
+        self._built_shape: Any = None
+        self._graph = graph
+        if graph is not None:
+            others = [layer for layer in self._layers if layer not in graph.layers]
+            self._layers[:] = graph.layers + others
+            self.built = True
+            if not trainable:
+                self.trainable = False
+
+    def call(self, inputs: Any) -> Any:
+        if self._graph is None:
+            return super().call(inputs)
+        return self._graph.run(inputs)
+
+    def _as_input(self, x: Any) -> Any:
+        if self._graph is None:
+            return super()._as_input(x)
+        wanted = flatten(self._graph.inputs)
+        values = [
+            ops.cast(value, tensor.dtype)
+            for value, tensor in zip(self._graph.arrange(x), wanted, strict=True)
+        ]
+        for name, value, tensor in zip(self._graph.input_names, values, wanted, strict=True):
+            if not _fits(value.shape, tensor.shape):
+                raise ValueError(
+                    f"expected input '{name}' of shape {tensor.shape}, got {value.shape}"
+                )
+        return rebuild(self._graph.inputs, iter(values))
 
     @property
     def layers(self) -> list[Layer]:
         return list(self._layers)
 
-    def build_for(self, shape: tuple[int | None, ...]) -> None:
+    def build_for(self, shape: Any) -> None:
         self.compute_output_shape(shape)
-        self._built_shape = tuple(shape)
+        self._built_shape = shape
+
+    # ---- the ends of the graph
+
+    def _ends(self, what: str) -> tuple[Any, Any]:
+        """Symbolic inputs and outputs."""
+        if self._graph is None:
+            raise AttributeError(
+                f"{type(self).__name__} '{self.name}': {what}: a model with a call() of its own has no symbolic "
+                "tensors; call it on a fastnn.Input"
+            )
+        return self._graph.inputs, self._graph.outputs
 
     @property
-    def batch_input_shape(self) -> tuple[int | None, ...] | None:
-        return self._built_shape
+    def input(self) -> Any:
+        """The symbolic input or inputs, in their structure."""
+        return self._ends("input")[0]
 
     @property
-    def input_shape(self) -> tuple[int | None, ...] | None:
+    def output(self) -> Any:
+        """The symbolic output or outputs, in their structure."""
+        return self._ends("output")[1]
+
+    @property
+    def inputs(self) -> list[SymbolicTensor]:
+        """The symbolic inputs as a list."""
+        return flatten(self._ends("inputs")[0])
+
+    @property
+    def outputs(self) -> list[SymbolicTensor]:
+        """The symbolic outputs as a list."""
+        return flatten(self._ends("outputs")[1])
+
+    @property
+    def input_names(self) -> list[str] | None:
+        return None if self._graph is None else self._graph.input_names
+
+    @property
+    def output_names(self) -> list[str] | None:
+        return None if self._graph is None else self._graph.output_names
+
+    @property
+    def batch_input_shape(self) -> Any:
+        if self._graph is None:
+            return self._built_shape
+        return map_structure(lambda x: x.shape, self._graph.inputs)
+
+    @property
+    def input_dtypes(self) -> list[Any] | None:
+        return None if self._graph is None else [x.dtype for x in self.inputs]
+
+    @property
+    def input_shape(self) -> Any:
         return self.batch_input_shape
+
+    @property
+    def output_shape(self) -> Any:
+        if self._graph is None:
+            return (
+                None if self._built_shape is None else self.compute_output_shape(self._built_shape)
+            )
+        return map_structure(lambda x: x.shape, self._graph.outputs)
+
+    def get_config(self) -> dict[str, Any]:
+        if self._graph is None:
+            return super().get_config()
+        raise NotImplementedError(
+            f"{type(self).__name__} '{self.name}': get_config serves Sequential and classes of your own"
+        )
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Overwrite the weights, all or none. RuntimeError while another thread trains this model."""
@@ -78,7 +196,9 @@ class Model(Trainer):
         )
 
     def _layer_output_shapes(self) -> list[Any]:
-        return ["?" for _ in self.layers]
+        if self._graph is None:
+            return ["?" for _ in self.layers]
+        return [self._graph.output_shape(layer) for layer in self.layers]
 
     def summary(
         self, *, print_fn: Callable[[str], object] | None = None, show_trainable: bool = False
@@ -94,24 +214,22 @@ class Model(Trainer):
             put(line)
 
     def _summary_lines(self, show_trainable: bool) -> Iterable[str]:
-        rule = "_" * 65
+        graph = self._graph
+        connected = graph.connections() if graph is not None and not graph.is_chain() else None
+        width = 65 if connected is None else 98
         yield f'Model: "{self.name}"'
-        yield rule
-        yield f" {'Layer (type)':<28}{'Output Shape':<26}{'Param #'}"
-        yield "=" * 65
+        yield "_" * width
+        yield _row("Layer (type)", "Output Shape", "Param #", connected and "Connected to")
+        yield "=" * width
         for layer, shape in zip(self.layers, self._layer_output_shapes(), strict=True):
-            label = f"{layer.name} ({type(layer).__name__})"
-            label = label if len(label) <= 27 else label[:26] + "…"
             params = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
-            frozen = (
-                ""
-                if not show_trainable or not layer.weights
-                else "  Y"
-                if layer.trainable
-                else "  N"
-            )
-            yield f" {label:<28}{shape!s:<26}{params}{frozen}"
-        yield "=" * 65
+            if show_trainable and layer.weights:
+                params += "  Y" if layer.trainable else "  N"
+            first, *rest = (connected or {}).get(layer) or [""]
+            yield _row(_label(layer), str(shape), params, connected and first)
+            for label in rest:
+                yield _row("", "", "", label)
+        yield "=" * width
         for title, weights in (
             ("Total", self.weights),
             ("Trainable", self.trainable_weights),
@@ -120,7 +238,28 @@ class Model(Trainer):
             count = sum(math.prod(v.shape) for v in weights)
             size = sum(math.prod(v.shape) * v.dtype.itemsize for v in weights)
             yield f"{title} params: {count:,} ({_bytes(size)})"
-        yield rule
+        yield "_" * width
+
+
+def _row(layer: str, shape: str, params: str, connected: Any) -> str:
+    row = f" {layer:<28}{shape:<26}{params}"
+    return f"{row:<70} {connected}".rstrip() if isinstance(connected, str) else row
+
+
+def _label(layer: Layer) -> str:
+    kind = type(layer).__name__
+    if isinstance(layer, Operation):
+        kind = layer.label
+    elif type(layer) is Model:
+        kind = "Functional"
+    label = f"{layer.name} ({kind})"
+    return label if len(label) <= 27 else label[:26] + "…"
+
+
+def _fits(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(
+        a is None or b is None or a == b for a, b in zip(shape[1:], wanted[1:], strict=True)
+    )
 
 
 class Sequential(Model):
@@ -141,14 +280,16 @@ class Sequential(Model):
 
     def __init__(
         self,
-        layers: Iterable[Layer] | None = None,
+        layers: Iterable[Layer | SymbolicTensor] | None = None,
         trainable: bool = True,
         name: str | None = None,
         *,
         dtype: DTypeLike | None = None,
     ) -> None:
         super().__init__(trainable=trainable, name=name, dtype=dtype)
-        self._shapes: list[tuple[int | None, ...]] = []  # of the outputs, once built
+        self._symbols: list[
+            SymbolicTensor
+        ] = []  # the input and the outputs of the layers, once built
         if isinstance(layers, Layer):
             raise TypeError(f"Sequential: layers: expected a list of layers, got {layers!r}")
         for layer in layers or []:
@@ -159,8 +300,10 @@ class Sequential(Model):
         """The layers, without the Input."""
         return [layer for layer in self._layers if not isinstance(layer, InputLayer)]
 
-    def add(self, layer: Layer) -> None:
+    def add(self, layer: Layer | SymbolicTensor) -> None:
         """Append a layer. ValueError if the model has it or one of its name, or if its input does not fit."""
+        if isinstance(layer, SymbolicTensor) and isinstance(layer.call.layer, InputLayer):
+            layer = layer.call.layer
         if not isinstance(layer, Layer):
             raise TypeError(f"add: expected a Layer, got {layer!r}")
         for present in self._layers:
@@ -168,7 +311,10 @@ class Sequential(Model):
                 raise ValueError(
                     f"add: expected layers of different names, got a second {layer.name!r} in model '{self.name}'"
                 )
-        if self._dtype_given and not layer._dtype_given and not layer.built:
+        if any(inner is self for inner in layer._flat()):
+            raise ValueError(f"add: model '{self.name}' cannot be a layer of itself")
+        unused = isinstance(layer, InputLayer) or not layer.built
+        if self._dtype_given and not layer._dtype_given and unused:
             layer.dtype = self.dtype
         if not self._layers and not self._dtype_given:
             self.dtype = layer.dtype
@@ -178,7 +324,7 @@ class Sequential(Model):
         self._note()
         try:
             if self.built:
-                self._shapes.append(layer.compute_output_shape(self.output_shape or ()))
+                self._symbols.append(layer(self._symbols[-1]))
             elif len(self._layers) == 1:
                 shape = layer._batch_shape()
                 if shape is not None:
@@ -191,8 +337,8 @@ class Sequential(Model):
         """Remove and return the last layer."""
         if not self._layers:
             raise ValueError(f"pop: model '{self.name}' has no layers")
-        if self._shapes:
-            self._shapes.pop()
+        if self._symbols:
+            self._symbols.pop()
         layer = self._layers.pop()
         self._note()
         if not self._layers:
@@ -212,20 +358,19 @@ class Sequential(Model):
         if not self._layers:
             raise ValueError(f"model '{self.name}' has no layers; add one")
         shape: tuple[int | None, ...] = (None, *tuple(input_shape)[1:])
-        shapes = []
         unbuilt = [layer for layer in self._layers if not layer.built]
-        graph = Graph()
+        first, begins = self._layers[0], isinstance(self._layers[0], InputLayer)
+        symbols = [
+            first.begin() if isinstance(first, InputLayer) else Input(shape[1:], dtype=self.dtype)
+        ]
         try:
-            with graph:
-                x = graph.placeholder(shape, self.dtype)
-                for layer in self._layers:
-                    x = layer(x)
-                    shapes.append(tuple(x.shape))
+            for layer in self._layers:
+                symbols.append(symbols[0] if begins and layer is first else layer(symbols[-1]))
         except BaseException:
             for layer in unbuilt:
                 layer._forget()
             raise
-        self._built_shape, self._shapes = shape, shapes
+        self._built_shape, self._symbols = shape, symbols
         self.built = True
 
     def call(self, x: Any) -> Any:
@@ -233,20 +378,33 @@ class Sequential(Model):
             x = layer(x)
         return x
 
-    @property
-    def output_shape(self) -> tuple[int | None, ...] | None:
-        return self._shapes[-1] if self._shapes else self._built_shape
+    def _ends(self, what: str) -> tuple[Any, Any]:
+        if not self._symbols:
+            raise AttributeError(f"Sequential '{self.name}': {what}: the model is not built yet")
+        return self._symbols[0], self._symbols[-1]
 
     @property
-    def batch_input_shape(self) -> tuple[int | None, ...] | None:
-        return self._built_shape
+    def input_names(self) -> list[str]:
+        return [self._symbols[0].name] if self._symbols else ["x"]
+
+    @property
+    def input_dtypes(self) -> list[Any] | None:
+        return [self._symbols[0].dtype] if self._symbols else None
+
+    @property
+    def output_names(self) -> list[str]:
+        return [self._layers[-1].name] if self._layers else ["y"]
+
+    @property
+    def output_shape(self) -> Any:
+        return self._symbols[-1].shape if self._symbols else self._built_shape
 
     def _layer_output_shapes(self) -> list[Any]:
         if not self.built:
             return ["?" for _ in self.layers]
         return [
-            shape
-            for layer, shape in zip(self._layers, self._shapes, strict=True)
+            x.shape
+            for layer, x in zip(self._layers, self._symbols[1:], strict=True)
             if not isinstance(layer, InputLayer)
         ]
 

@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 import re
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ import numpy as np
 from fastnn import constraints, initializers, ops, regularizers
 from fastnn._changes import Noted
 from fastnn._core import Graph, Tensor, Variable, floatx
+from fastnn._structure import flatten, holds_arrays, map_shapes, map_structure
 from fastnn._typing import DTypeLike
 from fastnn.layers.arguments import shape_without_batch
 from fastnn.layers.context import CallContext, current_context
+from fastnn.layers.symbolic import Call, SymbolicTensor
 from fastnn.random import SeedGenerator
 
 _names: Counter[str] = Counter()
@@ -64,6 +67,7 @@ class Layer(Noted):
     _own: list[_Weight]
     _layers: list[Layer]
     _generators: list[SeedGenerator]
+    _calls: list[weakref.ref[Call]]
     _call_options: tuple[str, ...] = ()
     _own_before_build: int | None = None
 
@@ -73,6 +77,9 @@ class Layer(Noted):
         object.__setattr__(self, "_own", [])
         object.__setattr__(self, "_layers", [])
         object.__setattr__(self, "_generators", [])
+        # Weak, as a call holds its layer: what keeps it are the tensors and models that come from it, and a model
+        # that is dropped leaves nothing behind in layers it shares with others.
+        object.__setattr__(self, "_calls", [])
         return self
 
     def __init__(
@@ -172,6 +179,12 @@ class Layer(Noted):
     # ---- calling
 
     def __call__(self, *args: Any, training: bool | None = None, mask: Any = None) -> Any:
+        for x in args:
+            if isinstance(x, _MAY_BE_SYMBOLIC) and _is_symbolic(x):
+                given = {"training": training, "mask": mask}
+                return self._call_on_symbols(
+                    args, {name: value for name, value in given.items() if value is not None}
+                )
         outer = current_context()
         if outer is not None:
             before = outer.training
@@ -204,6 +217,43 @@ class Layer(Noted):
             context.losses.append(self.activity_regularizer(y))
         return y
 
+    def _call_on_symbols(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Remember the call for functional models. Shapes and dtypes are those of the ops, run on placeholders."""
+        graph = Graph()
+
+        def placeholder(leaf: Any) -> Any:
+            symbolic = isinstance(leaf, SymbolicTensor)
+            return graph.placeholder(leaf.shape, leaf.dtype) if symbolic else leaf
+
+        with CallContext(), graph:
+            y = self(*map_structure(placeholder, args), **map_structure(placeholder, kwargs))
+        return self._remember(Call(self, args, kwargs, y)).outputs
+
+    def _remember(self, call: Call) -> Call:
+        self._calls[:] = [ref for ref in self._calls if ref() is not None] + [weakref.ref(call)]
+        return call
+
+    def _first_call(self, what: str) -> Call:
+        for ref in self._calls:
+            call = ref()
+            if call is not None:
+                return call
+        raise AttributeError(
+            f"{type(self).__name__} '{self.name}': {what}: the layer is in no functional or built Sequential model; "
+            "call it on a fastnn.Input first"
+        )
+
+    @property
+    def input(self) -> Any:
+        """The symbolic input of the layer's first call, for models that begin here."""
+        args = self._first_call("input").args
+        return args[0] if len(args) == 1 else list(args)
+
+    @property
+    def output(self) -> Any:
+        """The symbolic output of the layer's first call, for models that end here."""
+        return self._first_call("output").outputs
+
     def _forget(self) -> None:
         """Undo build: the next call builds anew. Layers made by build stay, and are built anew as well."""
         self.built = False
@@ -219,17 +269,19 @@ class Layer(Noted):
         return None if self._sample_shape is None else (None, *self._sample_shape)
 
     def _as_input(self, x: Any) -> Any:
-        if isinstance(x, list | tuple) and any(
-            isinstance(v, Tensor | Variable | np.ndarray) for v in x
-        ):
-            return type(x)(self._as_input(v) for v in x)
+        if holds_arrays(x):
+            return map_structure(lambda v: ops.cast(v, self.dtype), x)
         return ops.cast(x, self.dtype)
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """The shape of the output for an input of this shape, found without data. Builds the layer."""
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the output for an input of this shape, found without data. Builds the layer.
+
+        Several inputs or outputs have lists or dicts of shapes.
+        """
         graph = Graph()
-        with graph:
-            return tuple(self(graph.placeholder(tuple(input_shape), self.dtype)).shape)
+        with CallContext(), graph:
+            y = self(map_shapes(lambda shape: graph.placeholder(shape, self.dtype), input_shape))
+            return map_structure(lambda leaf: tuple(leaf.shape), y)
 
     # ---- weights
 
@@ -467,7 +519,16 @@ def _named(error: Exception, layer: Layer) -> Exception:
     return renamed
 
 
+_MAY_BE_SYMBOLIC = (SymbolicTensor, list, tuple, dict)
+
+
+def _is_symbolic(x: Any) -> bool:
+    return any(isinstance(leaf, SymbolicTensor) for leaf in flatten(x))
+
+
 def _shape_of(x: Any) -> Any:
+    if isinstance(x, dict):
+        return {key: _shape_of(v) for key, v in x.items()}
     return [_shape_of(v) for v in x] if isinstance(x, list | tuple) else tuple(x.shape)
 
 

@@ -28,6 +28,7 @@ class CallContext:
     def __init__(self, training: bool = False) -> None:
         self.training = training
         self.losses: list[Tensor] = []
+        self.output_losses: list[Tensor | None] = []  # of the outputs, before weights and penalties
         self._effects: list[Callable[[], object]] = []
         self._occurrences: dict[int, int] = {}
 

@@ -5,7 +5,12 @@ a copy. Nothing here needs a model. Inside a :class:`fastnn.GradientTape` each c
 differentiated; on placeholders it is recorded instead of run.
 """
 
-from fastnn.ops._operators import attach_operators
+from types import FunctionType as _FunctionType
+
+from fastnn._core import Tensor as _Tensor
+from fastnn._core import Variable as _Variable
+from fastnn.ops._deferred import deferrable as _deferrable
+from fastnn.ops._operators import attach_operators as _attach_operators
 from fastnn.ops._vjp import vjp as vjp
 from fastnn.ops.comparison import *
 from fastnn.ops.conv import *
@@ -21,4 +26,8 @@ from fastnn.ops.reduce import *
 from fastnn.ops.shape import *
 from fastnn.ops.softmax import *
 
-attach_operators()
+_attach_operators(_Tensor)
+_attach_operators(_Variable)
+for _name, _value in list(globals().items()):
+    if isinstance(_value, _FunctionType) and not _name.startswith("_"):
+        globals()[_name] = _deferrable(_value)

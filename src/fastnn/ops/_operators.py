@@ -7,6 +7,7 @@ from typing import Any
 
 from fastnn import _core
 from fastnn._core import Tensor
+from fastnn.ops._deferred import deferring
 from fastnn.ops.comparison import logical_and, logical_not, logical_or, logical_xor
 from fastnn.ops.dense import matmul
 from fastnn.ops.indexing import getitem
@@ -75,7 +76,13 @@ def _unary(op: Callable[..., Tensor]) -> Callable[[Any], Tensor]:
 
 def _operator(op: Callable[..., Tensor]) -> Callable[[Any, Any], Tensor]:
     def apply(self: Any, other: Any) -> Tensor:
-        return op(self, other)
+        try:
+            return op(self, other)
+        except TypeError:
+            if deferring(other) is None:
+                raise
+        reflected: Tensor = NotImplemented
+        return reflected
 
     return apply
 
@@ -88,9 +95,12 @@ def _reflected(op: Callable[..., Tensor]) -> Callable[[Any, Any], Tensor]:
 
 
 def _comparison(op: Callable[..., Tensor]) -> Callable[[Any, Any], Tensor]:
+    operate = _operator(op)
+
     def compare(self: Any, other: Any) -> Tensor:
         # Python's own answer (identity) for what is no number at all.
-        return NotImplemented if other is None or isinstance(other, str | dict) else op(self, other)
+        no_number = other is None or isinstance(other, str | dict)
+        return NotImplemented if no_number else operate(self, other)
 
     return compare
 
@@ -111,26 +121,41 @@ def _iterate(self: Any) -> Iterator[Tensor]:
     return (getitem(self, i) for i in range(len(self)))
 
 
-def _invert(self: Any) -> Tensor:
-    if self.dtype.kind != "b":
-        raise TypeError(f"~: expected a tensor of dtype bool, got {self.dtype}")
-    return logical_not(self)
+def _invert(op: Callable[..., Tensor]) -> Callable[[Any], Tensor]:
+    def apply(self: Any) -> Tensor:
+        if self.dtype.kind != "b":
+            raise TypeError(f"~: expected a tensor of dtype bool, got {self.dtype}")
+        return op(self)
+
+    return apply
 
 
-def _reshape(self: Any, shape: Any, *rest: int) -> Tensor:
-    return _core.reshape(self, _spread(shape, rest))
+def _reshape(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def apply(self: Any, shape: Any, *rest: int) -> Tensor:
+        return op(self, _spread(shape, rest))
+
+    return apply
 
 
-def _flatten(self: Any) -> Tensor:
-    return _core.copy(_core.reshape(self, -1))
+def _flatten(reshape: Callable[..., Tensor], copy: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def apply(self: Any) -> Tensor:
+        return copy(reshape(self, -1))
+
+    return apply
 
 
-def _astype(self: Any, dtype: Any) -> Tensor:
-    return _core.cast(self, dtype)
+def _astype(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def apply(self: Any, dtype: Any) -> Tensor:
+        return op(self, dtype)
+
+    return apply
 
 
-def _transpose(self: Any, *axes: Any) -> Tensor:
-    return _core.transpose(self, _spread(axes[0], axes[1:]) if axes else None)
+def _transpose(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def apply(self: Any, *axes: Any) -> Tensor:
+        return op(self, _spread(axes[0], axes[1:]) if axes else None)
+
+    return apply
 
 
 def _spread(first: Any, rest: tuple[Any, ...]) -> Any:
@@ -138,33 +163,34 @@ def _spread(first: Any, rest: tuple[Any, ...]) -> Any:
     return (first, *rest) if rest else first
 
 
-def attach_operators() -> None:
-    cls: Any
-    for cls in (_core.Tensor, _core.Variable):
-        own_hash = cls.__hash__
-        for name, op in _BINARY.items():
-            setattr(cls, f"__{name}__", _operator(op))
-            setattr(cls, f"__r{name}__", _reflected(op))
-        for name, op in _COMPARE.items():
-            setattr(cls, f"__{name}__", _comparison(op))
-        for name, op in _LOGIC.items():
-            combine = _logic(op, {"and": "&", "or": "|", "xor": "^"}[name])
-            setattr(cls, f"__{name}__", combine)
-            setattr(cls, f"__r{name}__", combine)
-        cls.__hash__ = own_hash
-        cls.__neg__ = _unary(_core.negative)
-        cls.__abs__ = _unary(_core.abs)
-        cls.__invert__ = _invert
-        cls.__getitem__ = getitem
-        cls.__iter__ = _iterate
-        cls.__array_ufunc__ = _array_ufunc
-        cls.T = property(_unary(_core.transpose))
-        cls.reshape = _reshape
-        cls.transpose = _transpose
-        cls.flatten = _flatten
-        cls.astype = _astype
-        for name in ("sum", "mean", "max", "min"):
-            setattr(cls, name, _reduction(getattr(_core, name)))
+def attach_operators(
+    cls: Any, through: Callable[[Callable[..., Tensor]], Callable[..., Tensor]] = lambda op: op
+) -> None:
+    """Give the class all operators and methods; each op goes `through` a function first."""
+    own_hash = cls.__hash__
+    for name, op in _BINARY.items():
+        setattr(cls, f"__{name}__", _operator(through(op)))
+        setattr(cls, f"__r{name}__", _reflected(through(op)))
+    for name, op in _COMPARE.items():
+        setattr(cls, f"__{name}__", _comparison(through(op)))
+    for name, op in _LOGIC.items():
+        combine = _logic(through(op), {"and": "&", "or": "|", "xor": "^"}[name])
+        setattr(cls, f"__{name}__", combine)
+        setattr(cls, f"__r{name}__", combine)
+    cls.__hash__ = own_hash
+    cls.__neg__ = _unary(through(_core.negative))
+    cls.__abs__ = _unary(through(_core.abs))
+    cls.__invert__ = _invert(through(logical_not))
+    cls.__getitem__ = through(getitem)
+    cls.__iter__ = _iterate
+    cls.__array_ufunc__ = _array_ufunc
+    cls.T = property(_unary(through(_core.transpose)))
+    cls.reshape = _reshape(through(_core.reshape))
+    cls.transpose = _transpose(through(_core.transpose))
+    cls.flatten = _flatten(through(_core.reshape), through(_core.copy))
+    cls.astype = _astype(through(_core.cast))
+    for name in ("sum", "mean", "max", "min"):
+        setattr(cls, name, _reduction(through(getattr(_core, name))))
 
 
 def _reduction(op: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -66,7 +66,7 @@ def convert_to_numpy(x: ArrayLike) -> np.ndarray[Any, Any]:
 
 def shape(x: ArrayLike) -> tuple[int | None, ...]:
     """The shape as a tuple; None where a placeholder's dimension is not known."""
-    return tuple(_tensor(x).shape)
+    return tuple(x.shape if hasattr(x, "shape") else Tensor(x).shape)
 
 
 def zeros(shape: ShapeLike, dtype: DTypeLike | None = None) -> Tensor:

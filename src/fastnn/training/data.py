@@ -2,31 +2,96 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastnn._structure import (
+    by_name,
+    flat_shapes,
+    flatten,
+    holds_arrays,
+    is_nested,
+    is_shape,
+    map_shapes,
+    map_structure,
+    names_of,
+    rebuild,
+)
 from fastnn.random import SeedGenerator, permutation
 
 
 @dataclass
 class Batch:
-    x: np.ndarray
-    y: np.ndarray | None = None
-    sample_weight: np.ndarray | None = None
+    """Rows of x, y and weights: arrays, or lists and dicts of arrays."""
+
+    x: Any
+    y: Any = None
+    sample_weight: Any = None
 
     @property
     def rows(self) -> int:
-        return len(self.x)
+        return count_rows(self.x)
 
     def parts(self) -> tuple[Any, Any, Any]:
         """The arguments of a step."""
         return self.x, self.y, self.sample_weight
+
+
+class Ends(NamedTuple):
+    """The names of a model's inputs and outputs; None where a model does not know them before it is called."""
+
+    inputs: Sequence[str] | None = None
+    outputs: Sequence[str] | None = None
+
+
+def count_rows(x: Any) -> int:
+    return len(flatten(x)[0])
+
+
+def take_rows(structure: Any, rows: Any) -> Any:
+    """The rows of every array. A view for a slice."""
+    return map_structure(lambda array: None if array is None else array[rows], structure)
+
+
+def labelled(structure: Any, argument: str) -> Iterator[tuple[str, Any]]:
+    """The leaves, each with the expression that a user writes for it: x, x[0], x['image']."""
+    if not is_nested(structure):
+        yield argument, structure
+        return
+    items = structure.items() if isinstance(structure, dict) else enumerate(structure)
+    for key, value in items:
+        yield from labelled(value, f"{argument}[{key!r}]")
+
+
+def as_arrays(value: Any, argument: str, names: Sequence[str] | None) -> Any:
+    """The arrays that are given, in their structure; None stays.
+
+    Args:
+        names: of what they are for. If there is one, a list is one array, but for the list of that array; if there
+            are several, or it is not known, a list of arrays is several.
+    """
+    if value is None:
+        return None
+    if isinstance(value, np.ndarray):
+        return as_array(value, argument)
+    if isinstance(value, dict):
+        items = {key: as_arrays(v, f"{argument}[{key!r}]", None) for key, v in value.items()}
+        one = names is not None and len(names) == 1 and list(items) == list(names)
+        return next(iter(items.values())) if one else items
+    if isinstance(value, list | tuple):
+        several = holds_arrays(value) if names is None else len(names) > 1
+        if several:
+            return [as_arrays(v, f"{argument}[{i}]", None) for i, v in enumerate(value)]
+        if len(value) == 1 and np.ndim(value[0]) > 1 and holds_arrays(value):
+            return as_array(value[0], argument)
+    return as_array(value, argument)
 
 
 def as_array(value: Any, argument: str) -> np.ndarray:
@@ -80,61 +145,112 @@ def _is_array(x: Any) -> bool:
 
 
 class InputSpec:
-    """What a model takes: shape with None for what is open, dtype, and the number of classes if y are labels."""
+    """What a model takes.
+
+    Args:
+        shape: of the input, or a list or dict of shapes; None for what is open.
+        dtype: of the inputs, one for all or a list.
+        classes: for each output the number of classes if its targets are labels, else None.
+        ends: the names of inputs and outputs.
+    """
 
     def __init__(
-        self, shape: tuple[int | None, ...] | None, dtype: str, classes: int | None = None
+        self,
+        shape: Any,
+        dtype: str | Sequence[Any],
+        classes: Sequence[int | None] = (),
+        ends: Ends | None = None,
     ) -> None:
         self.shape = shape
-        self.dtype = np.dtype(dtype)
+        self._single = shape is not None and is_shape(shape)
+        self.dtypes = [np.dtype(d) for d in ([dtype] if isinstance(dtype, str) else dtype)]
         self.classes = classes
+        self.ends = ends or Ends()
+        self.compute_dtype = next((d for d in self.dtypes if d.kind == "f"), np.dtype("float32"))
 
-    def fit(self, x: np.ndarray) -> np.ndarray:
+    def fit(self, x: Any) -> Any:
         """x as the model takes it: a last axis of one is added or dropped as needed, without a copy.
 
-        Raises: ValueError for any other shape.
+        Raises: ValueError for any other shape, and for too many or too few inputs.
         """
         if self.shape is None:
             return x
-        if x.ndim == len(self.shape) - 1 and self.shape[-1] == 1:
-            x = x[..., np.newaxis]
-        elif x.ndim == len(self.shape) + 1 and x.shape[-1] == 1:
-            x = x[..., 0]
-        wanted = self.shape[1:]
-        if x.ndim == len(self.shape) and all(
-            want in (None, got) for want, got in zip(wanted, x.shape[1:], strict=True)
-        ):
-            return x
-        expected = ", ".join(["N"] + ["any" if size is None else str(size) for size in wanted])
-        hint = ""
-        if x.ndim == 4 and (x.shape[2], x.shape[3], x.shape[1]) == wanted:
-            hint = "; this looks like channels_first, channels go last: x.transpose(0, 2, 3, 1)"
-        elif x.shape == wanted:
-            hint = "; one sample: x[np.newaxis]"
-        raise ValueError(f"x: expected shape ({expected}), got {x.shape}{hint}")
+        if self._single:
+            if is_nested(x):
+                x = by_name("x", x, ["x"])[0]
+            return _fitted("x", x, tuple(self.shape))
+        shapes = flat_shapes(self.shape)
+        form = map_shapes(lambda shape: None, self.shape)
+        names = self.ends.inputs or names_of(form, "input")
+        arrays = by_name("x", x, names) if len(names) > 1 or not is_nested(x) else flatten(x)
+        fitted = [
+            _fitted(f"x[{name!r}]", array, shape)
+            for name, array, shape in zip(names, arrays, shapes, strict=True)
+        ]
+        return rebuild(form, iter(fitted))
 
-    def check_labels(self, y: np.ndarray | None) -> None:
-        """ValueError for a label that is no integer, or not in 0 .. classes - 1."""
-        if y is None or self.classes is None or y.size == 0:
+    def check_labels(self, y: Any) -> None:
+        """ValueError for a label that is no integer, or not in 0 .. classes - 1, and for a wrong number of targets."""
+        outputs = self.ends.outputs
+        if not self.classes and not is_nested(y) and outputs is not None and len(outputs) == 1:
             return
-        wrong = (y < 0) | (y >= self.classes)
-        if y.dtype.kind == "f":
-            wrong |= y != np.floor(y)
-        if wrong.any():
-            index = tuple(map(int, np.argwhere(wrong)[0]))
-            row = f"row {index[0]}" if len(index) == 1 else f"index {list(index)}"
-            raise ValueError(
-                f"y: expected integer labels 0..{self.classes - 1}, got {y[index]} at {row}"
-            )
+        if y is None or (outputs is None and is_nested(y)):
+            return
+        names = outputs or ["y"]
+        targets = by_name("y", y, names, partial=isinstance(y, dict))
+        for name, target, classes in zip(names, targets, self.classes, strict=False):
+            _check_labels("y" if len(names) == 1 else f"y[{name!r}]", target, classes)
 
     def cast(self, batch: Batch) -> Batch:
-        """The batch in the model's dtype; integer targets stay, they are labels."""
-        y, w = batch.y, batch.sample_weight
-        if y is not None and y.dtype.kind == "f":
-            y = y.astype(self.dtype, copy=False)
-        if w is not None:
-            w = w.astype(self.dtype, copy=False)
-        return Batch(batch.x.astype(self.dtype, copy=False), y, w)
+        """The batch in the model's dtypes; integer targets stay, they are labels."""
+        if is_nested(batch.x):
+            leaves = flatten(batch.x)
+            dtypes = self.dtypes if len(self.dtypes) == len(leaves) else self.dtypes * len(leaves)
+            casts = (leaf.astype(d, copy=False) for leaf, d in zip(leaves, dtypes, strict=True))
+            x = rebuild(batch.x, casts)
+        else:
+            x = batch.x.astype(self.dtypes[0], copy=False)
+        w = map_structure(self._in_compute_dtype, batch.sample_weight)
+        return Batch(x, map_structure(self._target, batch.y), w)
+
+    def _in_compute_dtype(self, leaf: Any) -> Any:
+        return leaf if leaf is None else leaf.astype(self.compute_dtype, copy=False)
+
+    def _target(self, leaf: Any) -> Any:
+        return leaf if leaf is None or leaf.dtype.kind != "f" else self._in_compute_dtype(leaf)
+
+
+def _fitted(label: str, x: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
+    if x.ndim == len(shape) - 1 and shape[-1] == 1:
+        x = x[..., np.newaxis]
+    elif x.ndim == len(shape) + 1 and x.shape[-1] == 1:
+        x = x[..., 0]
+    wanted = shape[1:]
+    if x.ndim == len(shape) and all(
+        want in (None, got) for want, got in zip(wanted, x.shape[1:], strict=True)
+    ):
+        return x
+    expected = ", ".join(["N"] + ["any" if size is None else str(size) for size in wanted])
+    hint = ""
+    if x.ndim == 4 and (x.shape[2], x.shape[3], x.shape[1]) == wanted:
+        hint = "; this looks like channels_first, channels go last: x.transpose(0, 2, 3, 1)"
+    elif x.shape == wanted:
+        hint = f"; one sample: {label}[np.newaxis]"
+    raise ValueError(f"{label}: expected shape ({expected}), got {x.shape}{hint}")
+
+
+def _check_labels(label: str, y: np.ndarray | None, classes: int | None) -> None:
+    if y is None or classes is None or y.size == 0:
+        return
+    wrong = (y < 0) | (y >= classes)
+    if y.dtype.kind == "f":
+        wrong |= y != np.floor(y)
+    if wrong.any():
+        index = tuple(map(int, np.argwhere(wrong)[0]))
+        row = f"row {index[0]}" if len(index) == 1 else f"index {list(index)}"
+        raise ValueError(
+            f"{label}: expected integer labels 0..{classes - 1}, got {y[index]} at {row}"
+        )
 
 
 class ArrayData:
@@ -151,30 +267,39 @@ class ArrayData:
         sample_weight: Any = None,
         class_weight: Any = None,
         batch_size: int | None = None,
+        ends: Ends | None = None,
     ) -> None:
-        self.x = as_array(x, "x")
-        self.y = None if y is None else as_array(y, "y")
+        ends = ends or Ends()
+        self.x = as_arrays(x, "x", ends.inputs)
+        if not flatten(self.x):
+            raise ValueError(f"x: expected at least one array, got {x!r}")
+        if any(leaf is None for leaf in flatten(self.x)):
+            raise TypeError("x: expected an array of numbers, got None")
+        self.y = as_arrays(y, "y", ends.outputs)
         if sample_weight is not None and class_weight is not None:
             raise ValueError(
                 "sample_weight: expected only one of sample_weight and class_weight, got both"
             )
-        self.sample_weight = (
-            None if sample_weight is None else as_array(sample_weight, "sample_weight")
+        self.sample_weight = as_arrays(
+            sample_weight, "sample_weight", ends.outputs if holds_arrays(sample_weight) else ["y"]
         )
-        for name, other in (("y", self.y), ("sample_weight", self.sample_weight)):
-            if other is not None and len(other) != len(self.x):
-                raise ValueError(f"{name}: x has {len(self.x)} samples, {name} has {len(other)}")
+        self._count = count_rows(self.x)
+        for argument, part in (("x", self.x), ("y", self.y), ("sample_weight", self.sample_weight)):
+            for i, leaf in enumerate(flatten(part)):
+                if leaf is not None and len(leaf) != self._count:
+                    first = next(labelled(self.x, "x"))[0]
+                    label = [label for label, _ in labelled(part, argument)][i]
+                    raise ValueError(
+                        f"{label}: {first} has {len(self)} samples, {label} has {len(leaf)}"
+                    )
         if self.sample_weight is not None:
-            if self.sample_weight.ndim == 2 and self.sample_weight.shape[1] == 1:
-                self.sample_weight = self.sample_weight[:, 0]
-            if not np.isfinite(self.sample_weight).all():
-                raise ValueError("sample_weight: expected finite numbers, got NaN or infinity")
+            self.sample_weight = map_structure(_row_weights, self.sample_weight)
         if class_weight is not None:
-            self.sample_weight = class_to_sample_weight(class_weight, self.y)
+            self.sample_weight = _weights_of_classes(class_weight, self.y, ends.outputs)
         self.batch_size = 32 if batch_size is None else check_count("batch_size", batch_size)
 
     def __len__(self) -> int:
-        return len(self.x)
+        return self._count
 
     @property
     def steps(self) -> int:
@@ -197,24 +322,48 @@ class ArrayData:
         return self._rows(slice(None, at)), self._rows(slice(at, None))
 
     def _rows(self, rows: slice) -> ArrayData:
-        y, w = self.y, self.sample_weight
-        return ArrayData(
-            self.x[rows],
-            None if y is None else y[rows],
-            None if w is None else w[rows],
-            batch_size=self.batch_size,
-        )
+        part = copy.copy(self)
+        part.x, part.y, part.sample_weight = self._parts(rows)
+        part._count = count_rows(part.x)
+        return part
 
     def batch(self, order: np.ndarray | None, step: int) -> Batch:
         rows: Any = slice(step * self.batch_size, (step + 1) * self.batch_size)
         if order is not None:
             rows = order[rows]
-        y, w = self.y, self.sample_weight
-        return Batch(self.x[rows], None if y is None else y[rows], None if w is None else w[rows])
+        return Batch(*self._parts(rows))
+
+    def _parts(self, rows: Any) -> tuple[Any, Any, Any]:
+        return take_rows(self.x, rows), take_rows(self.y, rows), take_rows(self.sample_weight, rows)
 
     def batches(self, order: np.ndarray | None = None) -> Iterator[Batch]:
         for step in range(self.steps):
             yield self.batch(order, step)
+
+
+def _row_weights(weight: Any) -> Any:
+    if weight is None:
+        return None
+    if weight.ndim == 2 and weight.shape[1] == 1:
+        weight = weight[:, 0]
+    if not np.isfinite(weight).all():
+        raise ValueError("sample_weight: expected finite numbers, got NaN or infinity")
+    return weight
+
+
+def _weights_of_classes(class_weight: Any, y: Any, names: Sequence[str] | None) -> Any:
+    """A weight per row, for several outputs a list of them in order."""
+    if not is_nested(y):
+        if isinstance(class_weight, list) and len(class_weight) == 1:
+            class_weight = class_weight[0]
+        return class_to_sample_weight(class_weight, y)
+    names = names or names_of(y, "output")
+    targets = by_name("y", y, names, partial=isinstance(y, dict))
+    weights = by_name("class_weight", class_weight, names, partial=isinstance(class_weight, dict))
+    return [
+        None if weight is None else class_to_sample_weight(weight, target)
+        for weight, target in zip(weights, targets, strict=True)
+    ]
 
 
 class IterableData:
@@ -222,9 +371,12 @@ class IterableData:
 
     steps: int | None = None
 
-    def __init__(self, source: Iterable[Any], class_weight: Any = None) -> None:
+    def __init__(
+        self, source: Iterable[Any], class_weight: Any = None, ends: Ends | None = None
+    ) -> None:
         self.source = source
         self.class_weight = class_weight
+        self.ends = ends
 
     def batches(self, order: np.ndarray | None = None) -> Iterator[Batch]:
         for item in self.source:
@@ -234,7 +386,7 @@ class IterableData:
                     f"x: expected batches x, (x, y) or (x, y, sample_weight), got a {type(item).__name__} of {len(parts)}"
                 )
             x, y, weight = (*parts, None, None)[:3]
-            data = ArrayData(x, y, weight, self.class_weight)
+            data = ArrayData(x, y, weight, self.class_weight, ends=self.ends)
             yield Batch(data.x, data.y, data.sample_weight)
 
 
@@ -247,17 +399,18 @@ def make_data(
     sample_weight: Any = None,
     class_weight: Any = None,
     batch_size: int | None = None,
+    ends: Ends | None = None,
 ) -> Data:
     if batch_size is not None:
         check_count("batch_size", batch_size)
     if not is_iterable_of_batches(x):
-        return ArrayData(x, y, sample_weight, class_weight, batch_size)
+        return ArrayData(x, y, sample_weight, class_weight, batch_size, ends)
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
             raise ValueError(
                 f"{name}: expected None, as x is a {type(x).__name__} that gives batches (x, y), got {name}"
             )
-    return IterableData(x, class_weight)
+    return IterableData(x, class_weight, ends)
 
 
 class EpochIterator:
@@ -270,7 +423,7 @@ class EpochIterator:
     def __init__(
         self,
         data: Data,
-        prepare: Callable[[np.ndarray], InputSpec],
+        prepare: Callable[[Any], InputSpec],
         steps: int | None = None,
         shuffler: SeedGenerator | None = None,
     ) -> None:
@@ -318,7 +471,7 @@ class EpochIterator:
         data = self.data
         if not isinstance(data, ArrayData) or self.limit is not None or self.spec is None:
             return None
-        sources = [self.spec.fit(data.x), data.y, data.sample_weight]
+        sources = flatten((self.spec.fit(data.x), data.y, data.sample_weight))
         if not all(a is None or _is_plain(a) for a in sources):
             return None
         return sources, self._order()

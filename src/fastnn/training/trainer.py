@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import optimizers
+from fastnn import _core, optimizers
 from fastnn._core import Tensor
+from fastnn._structure import flat_shapes, flatten, map_shapes, map_structure, names_of, rebuild
 from fastnn.callbacks import CallbackList, History
 from fastnn.layers.base import Layer
 from fastnn.layers.context import CallContext
@@ -23,6 +24,7 @@ from fastnn.training.data import (
     ArrayData,
     Batch,
     Data,
+    Ends,
     EpochIterator,
     InputSpec,
     check_count,
@@ -52,20 +54,35 @@ class Trainer(Layer):
         self._compiled_metrics: CompiledMetrics | None = None
         self._shuffler = SeedGenerator()
         self._training_lock = threading.RLock()
+        self._data_ends, self._ends_at = Ends(), -1  # as of that count of changes
+        self._spec: InputSpec | None = None
         self._train_program = Recorded(self.train_step, self._step_version)
         self._test_program = Recorded(self.test_step, self._step_version)
         self._predict_program = Recorded(self.predict_step, self._step_version, rare=True)
 
     # ---- what a model provides
 
-    def build_for(self, shape: tuple[int | None, ...]) -> None:
-        """Create the weights for inputs of this shape."""
+    def build_for(self, shape: Any) -> None:
+        """Create the weights for inputs of this shape, or these shapes."""
         raise NotImplementedError
 
     @property
-    def batch_input_shape(self) -> tuple[int | None, ...] | None:
-        """The shape of the input with None for the batch, if it is known."""
+    def batch_input_shape(self) -> Any:
+        """The shape or shapes of the input with None for the batch, if known."""
         raise NotImplementedError
+
+    @property
+    def input_dtypes(self) -> list[Any] | None:
+        """The dtype of each input, if it may differ from the model's."""
+        return None
+
+    @property
+    def input_names(self) -> list[str] | None:
+        return None
+
+    @property
+    def output_names(self) -> list[str] | None:
+        return None
 
     # ---- compile
 
@@ -85,9 +102,10 @@ class Trainer(Layer):
 
         Args:
             optimizer: name or object. Default `"rmsprop"`.
-            loss: name, function or object.
-            loss_weights: a factor for the loss.
-            metrics: list of names, functions or objects; `"accuracy"` is resolved by the shapes of y and ŷ.
+            loss: name, function or object; for several outputs a list or a dict by output name, else all have it.
+            loss_weights: a factor for the loss, or a list or dict of them.
+            metrics: list of names, functions or objects; `"accuracy"` is resolved by the shapes of y and ŷ. For
+                several outputs a list of such lists or a dict by output name.
             weighted_metrics: the same, weighted by sample or class weights.
             run_eagerly: every step runs eagerly.
             steps_per_execution, jit_compile, auto_scale_loss: accepted for Keras's sake; they have no effect.
@@ -99,8 +117,9 @@ class Trainer(Layer):
         ):
             if value not in neutral:
                 warn_without_effect(name, value)
-        compiled_loss = CompiledLoss(loss, loss_weights)
-        compiled_metrics = CompiledMetrics(loss, metrics, weighted_metrics)
+        names = self.output_names
+        compiled_loss = CompiledLoss(loss, loss_weights, names)
+        compiled_metrics = CompiledMetrics(loss, metrics, weighted_metrics, names)
         self.optimizer = optimizers.get(optimizer)
         self._compiled_loss, self._compiled_metrics = compiled_loss, compiled_metrics
         self.run_eagerly = run_eagerly
@@ -114,7 +133,7 @@ class Trainer(Layer):
         """The mean loss and the metrics, as far as they are resolved."""
         if self._compiled_loss is None or self._compiled_metrics is None:
             return []
-        return [self._compiled_loss.mean, *self._compiled_metrics.metrics]
+        return [*self._compiled_loss.metrics, *self._compiled_metrics.metrics]
 
     @property
     def metrics_names(self) -> list[str]:
@@ -164,7 +183,7 @@ class Trainer(Layer):
 
     def _step_version(self) -> Hashable:
         """What the steps depend on besides their batch."""
-        parts = [*self._flat(), self.optimizer, self.loss, *self.metrics]
+        parts = [*self._flat(), self.optimizer, *flatten(self.loss), *self.metrics]
         return (
             tuple((id(part), getattr(part, "_version", 0)) for part in parts),
             tuple(id(variable) for variable in self.trainable_variables),
@@ -180,8 +199,9 @@ class Trainer(Layer):
         step = self.test_step if self.run_eagerly else self._test_program
         step(*batch.parts())
 
-    def _run_predict_step(self, x: Any) -> np.ndarray:
-        return np.asarray((self.predict_step if self.run_eagerly else self._predict_program)(x))
+    def _run_predict_step(self, x: Any) -> Any:
+        step = self.predict_step if self.run_eagerly else self._predict_program
+        return map_structure(np.asarray, step(x))
 
     def _update_metrics(
         self, y: Any, y_pred: Any, sample_weight: Any, loss: Tensor, context: CallContext
@@ -190,7 +210,7 @@ class Trainer(Layer):
         if y is not None:
             metrics.update(y, y_pred, sample_weight)
         # The mean over samples: a short last batch counts by its size.
-        loss_of.mean.update_state(loss, y_pred.shape[0])
+        loss_of.update_means(loss, context.output_losses, flatten(y_pred)[0].shape[0])
 
     def _logs(self, prefix: str = "") -> Logs:
         return {
@@ -247,10 +267,12 @@ class Trainer(Layer):
         callbacks = _callback_list(callbacks)
         if isinstance(validation_freq, int):
             check_count("validation_freq", validation_freq)
-        data = make_data(x, y, sample_weight, class_weight, batch_size)
+        data = make_data(x, y, sample_weight, class_weight, batch_size, self._ends_of_data)
         validation: Data | None = None
         if validation_data is not None:
-            validation = _validation_data(validation_data, validation_batch_size or batch_size)
+            validation = _validation_data(
+                validation_data, validation_batch_size or batch_size, self._ends_of_data
+            )
             if isinstance(validation, ArrayData):
                 self._check_targets("validation_data", validation)
         elif validation_split:
@@ -376,7 +398,7 @@ class Trainer(Layer):
         """The loss (with penalties) and metrics over the data: the loss, or [loss, *metrics], or a dict of them."""
         self._compiled("evaluate")
         verbose = _verbosity(verbose)
-        data = make_data(x, y, sample_weight, None, batch_size)
+        data = make_data(x, y, sample_weight, None, batch_size, self._ends_of_data)
         if isinstance(data, ArrayData) and len(data) == 0:
             raise ValueError("x: expected at least one sample, got 0 samples")
         batches = EpochIterator(data, self._prepare, steps)
@@ -434,14 +456,14 @@ class Trainer(Layer):
         verbose: int | str = "auto",
         steps: int | None = None,
         callbacks: Sequence[Any] | None = None,
-    ) -> np.ndarray:
-        """The outputs for x as one array, in inference mode. No samples give an empty result.
+    ) -> Any:
+        """The outputs for x as one array each, in inference mode. No samples give an empty result.
 
         Args:
-            x: array of samples, or an iterable of batches.
+            x: array of samples, a list or dict of them, or an iterable of batches.
             verbose: `"auto"` prints nothing.
         """
-        data = make_data(x, batch_size=batch_size)
+        data = make_data(x, batch_size=batch_size, ends=self._ends_of_data)
         verbose = 0 if verbose == "auto" else _verbosity(verbose)
         batches = EpochIterator(data, self._prepare, steps)
         listeners = CallbackList(
@@ -449,7 +471,7 @@ class Trainer(Layer):
         )
         progress = Progress(verbose, batches.steps)
         listeners.call("on_predict_begin", {})
-        outputs: list[np.ndarray] = []
+        outputs: list[Any] = []
         for step, batch in enumerate(batches.epoch()):
             listeners.call_batch("on_predict_batch_begin", step, dict)
             outputs.append(self._run_predict_step(batch.x))
@@ -462,9 +484,12 @@ class Trainer(Layer):
             outputs = [self._run_predict_step(spec.cast(Batch(spec.fit(data.x))).x)]
         if not outputs:
             raise ValueError("x: expected at least one batch, got none")
-        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+        if len(outputs) == 1:
+            return outputs[0]
+        parts = zip(*map(flatten, outputs), strict=True)
+        return rebuild(outputs[0], (np.concatenate(part) for part in parts))
 
-    def predict_on_batch(self, x: Any) -> np.ndarray:
+    def predict_on_batch(self, x: Any) -> Any:
         """The outputs for this batch."""
         return self._run_predict_step(self._one_batch(x).x)
 
@@ -482,25 +507,46 @@ class Trainer(Layer):
         finally:
             self._training_lock.release()
 
-    def _prepare(self, x: np.ndarray) -> InputSpec:
-        """What the model takes; built for x if it has not been."""
-        if not self.built:
-            shape = self.batch_input_shape or (None, *x.shape[1:])
-            InputSpec(shape, self.dtype).fit(x)
-            self.build_for(shape)
-        return InputSpec(self.batch_input_shape, self.dtype, self._classes())
+    @property
+    def _ends_of_data(self) -> Ends:
+        changes = _core.changes()
+        if changes != self._ends_at:
+            self._data_ends = Ends(self.input_names, self.output_names)
+            self._ends_at, self._spec = changes, None
+        return self._data_ends
 
-    def _classes(self) -> int | None:
-        """The number of classes where the loss takes labels."""
+    def _prepare(self, x: Any) -> InputSpec:
+        """What the model takes; built for x if it has not been."""
+        ends = self._ends_of_data
+        if self._spec is not None:
+            return self._spec
+        if not self.built:
+            shape = self.batch_input_shape or map_structure(lambda a: (None, *a.shape[1:]), x)
+            InputSpec(shape, self.dtype, ends=ends).fit(x)
+            self.build_for(shape)
+            ends = self._ends_of_data
+        dtypes = self.input_dtypes or self.dtype
+        self._spec = InputSpec(self.batch_input_shape, dtypes, self._classes(), ends)
+        return self._spec
+
+    def _classes(self) -> list[int | None]:
+        """For each output the number of classes, where its loss takes labels."""
         shape = self.batch_input_shape
-        if shape is None or not isinstance(self.loss, SparseCategoricalCrossentropy):
-            return None
-        return self.compute_output_shape(shape)[-1]
+        sparse = [isinstance(f, SparseCategoricalCrossentropy) for f in flatten(self.loss)]
+        if shape is None or self._compiled_loss is None or not any(sparse):
+            return []
+        shapes = self.compute_output_shape(shape)
+        names = self.output_names or names_of(map_shapes(lambda _: None, shapes), "output")
+        functions = self._compiled_loss.bind(names)
+        return [
+            shape[-1] if isinstance(function, SparseCategoricalCrossentropy) else None
+            for function, shape in zip(functions, flat_shapes(shapes), strict=True)
+        ]
 
     def _one_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None
     ) -> Batch:
-        data = ArrayData(x, y, sample_weight, class_weight)
+        data = ArrayData(x, y, sample_weight, class_weight, ends=self._ends_of_data)
         if len(data) == 0:
             raise ValueError("x: expected at least one sample, got 0 samples")
         spec = self._prepare(data.x)
@@ -536,17 +582,16 @@ def _callback_list(callbacks: Any) -> list[Any]:
     return list(callbacks)
 
 
-def _validation_data(given: Any, batch_size: int | None) -> Data:
+def _validation_data(given: Any, batch_size: int | None, ends: Ends) -> Data:
     if isinstance(given, tuple | list):
         if not 2 <= len(given) <= 3:
             raise ValueError(
                 f"validation_data: expected (x, y) or (x, y, sample_weight), got {len(given)} items"
             )
-        data = make_data(
-            given[0], given[1], given[2] if len(given) == 3 else None, batch_size=batch_size
-        )
+        weight = given[2] if len(given) == 3 else None
+        data = make_data(given[0], given[1], weight, batch_size=batch_size, ends=ends)
     else:
-        data = make_data(given, batch_size=batch_size)
+        data = make_data(given, batch_size=batch_size, ends=ends)
     if isinstance(data, ArrayData) and len(data) == 0:
         raise ValueError("validation_data: expected at least one sample, got 0 samples")
     return data
