@@ -143,7 +143,7 @@ def test_python_numbers_are_weak_and_lists_become_floatx():
     assert (np.float64(2) * Tensor(np.ones(2, "f4"))).dtype == np.float64
 
 
-@pytest.mark.parametrize(("a", "b"), itertools.product(DTYPES, DTYPES))
+@pytest.mark.parametrize(("a", "b"), list(itertools.product(DTYPES, DTYPES)))
 def test_arrays_promote_as_numpys(a, b):
     expected = np.promote_types(a, b)
     if expected not in [np.dtype(d) for d in DTYPES]:

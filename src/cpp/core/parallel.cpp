@@ -28,9 +28,12 @@ std::atomic<bool> g_forked{false};
 std::atomic<int> g_threads{0};        // 0: not asked yet
 std::atomic<bool> g_region_busy{false};  // one parallel region at a time; a second Python thread runs serially
 
-// Checks of a waiting thread before it sleeps, about 10 us, and without the pause instruction: a hypervisor takes a
+constexpr int kMaxThreads = 512;
+
+// Checks of a waiting thread before it sleeps, about 50 us (with 10 it slept between the parallel steps of small nets, and
+// waking it cost a third of their time), and without the pause instruction: a hypervisor takes a
 // processor that pauses in a loop for idle and gives it away (measured: two threads then lose to one).
-constexpr int kSpins = 4000;
+constexpr int kSpins = 50000;
 
 // Work handed from the one thread that runs the steps to those that stand by in its region.
 class Team {
@@ -131,7 +134,7 @@ int default_num_threads() {
     const long asked = std::strtol(text, &end, 10);
     if (end != text && asked > 0) cpus = static_cast<int>(std::min<long>(cpus, asked));
   }
-  return std::max(1, cpus);
+  return std::clamp(cpus, 1, kMaxThreads);
 }
 
 int num_threads() {
@@ -149,7 +152,9 @@ int num_threads() {
 }
 
 void set_num_threads(int n) {
-  if (n < 1) throw ValueError(cat("num_threads: expected a positive int, got ", n));
+  // libgomp ends the process when the system refuses it a thread.
+  if (n < 1 || n > kMaxThreads)
+    throw ValueError(cat("num_threads: expected a positive int up to ", kMaxThreads, ", got ", n));
   num_threads();  // registers the fork handler
   g_threads.store(n, std::memory_order_relaxed);
 }
