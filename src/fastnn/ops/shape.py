@@ -291,7 +291,7 @@ def tile(x: ArrayLike, repeats: int | Sequence[int]) -> Tensor:
             x = _core.slice(x, [*[slice(None)] * (x.ndim - axis), slice(0, 0)])
             continue
         # By doubling: as many nodes as the count has bits, not as many operands as its value.
-        parts: list[Tensor | Variable] = []
+        parts: list[Tensor | _core.Variable] = []
         power = x
         while count:
             if count & 1:
