@@ -10,15 +10,16 @@ python benchmarks/training_step.py [--no-compile] [--threads N] [name ...]
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from harness import alternate, print_machine, verify
 
 import fastnn
 from fastnn import layers
+from harness import alternate, print_machine, verify
 
 STEPS = 200  # batches per call of a side: what a step costs inside a loop over batches
 
@@ -30,7 +31,7 @@ def mlp(*sizes: int) -> tuple[Callable[[], Any], Callable[[], Any], tuple[int, .
 
     def theirs() -> Any:
         parts: list[Any] = []
-        for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for i, (a, b) in enumerate(itertools.pairwise(sizes)):
             parts += [torch.nn.Linear(a, b)] + ([torch.nn.ReLU()] if i + 2 < len(sizes) else [])
         return torch.nn.Sequential(*parts)
 
@@ -163,7 +164,10 @@ def run(name: str, compile_torch: bool) -> None:
     timings = alternate(sides, repeats=15)
     best = min(timings[mode].median for mode in modes)
     row = "  ".join(f"{side} {1e6 * t.median / STEPS:9.1f} us" for side, t in timings.items())
-    print(f"{name:<30} {row}  best torch / fit {best / timings['fastnn fit'].median:6.1f}x", flush=True)
+    print(
+        f"{name:<30} {row}  best torch / fit {best / timings['fastnn fit'].median:6.1f}x",
+        flush=True,
+    )
 
 
 def main() -> None:

@@ -58,7 +58,9 @@ def probabilities(*shape: int) -> Maker:
 @dataclass(frozen=True)
 class Case:
     op: str  # the name in fastnn.ops and in reference.py
-    inputs: tuple[Maker, ...]  # floating inputs are made in float64 and cast to the dtype under test
+    inputs: tuple[
+        Maker, ...
+    ]  # floating inputs are made in float64 and cast to the dtype under test
     kwargs: dict[str, Any] = field(default_factory=dict)
     # Tolerance c * sqrt(depth) * eps * scale (design: numbers policy): depth is the length of the longest sum behind
     # one result; c counts the roundings of one term. 0 means equal to the last bit.
@@ -73,7 +75,9 @@ class Case:
 
     @property
     def id(self) -> str:
-        shapes = ",".join(str(m(np.random.default_rng(0)).shape).replace(" ", "") for m in self.inputs)
+        shapes = ",".join(
+            str(m(np.random.default_rng(0)).shape).replace(" ", "") for m in self.inputs
+        )
         args = ",".join(f"{k}={v}" for k, v in self.kwargs.items())
         return f"{self.op}-{self.name or shapes}" + (f"-{args}" if args else "")
 
@@ -137,12 +141,26 @@ CASES: list[Case] = [
     # ---- dense
     *[
         Case("dense", (normal(m, k), normal(k, n), normal(n)), depth=k + m + n, linear=True)
-        for m, k, n in ((0, 3, 2), (1, 1, 1), (7, 13, 10), (8, 16, 16), (9, 17, 33), (13, 300, 31), (25, 5, 1))
+        for m, k, n in (
+            (0, 3, 2),
+            (1, 1, 1),
+            (7, 13, 10),
+            (8, 16, 16),
+            (9, 17, 33),
+            (13, 300, 31),
+            (25, 5, 1),
+        )
     ],
     Case("dense", (normal(2, 3, 5), normal(5, 4)), depth=15, linear=True),
     Case("dense", (normal(5), normal(5, 4), normal(4)), depth=15),
     *[
-        Case("matmul", (normal(*a), normal(*b)), {"transpose_x1": ta, "transpose_x2": tb}, depth=64, linear=True)
+        Case(
+            "matmul",
+            (normal(*a), normal(*b)),
+            {"transpose_x1": ta, "transpose_x2": tb},
+            depth=64,
+            linear=True,
+        )
         for a, b, ta, tb in (
             ((3, 4), (4, 5), False, False),
             ((4, 3), (4, 5), True, False),
@@ -177,17 +195,32 @@ CASES: list[Case] = [
     Case("transpose", (booleans(3, 4),), {"axes": None}, c=0),
     Case("swapaxes", (normal(2, 3, 4),), {"axis1": 0, "axis2": -1}, c=0, linear=True),
     Case("moveaxis", (normal(2, 3, 4),), {"source": 0, "destination": -1}, c=0, linear=True),
-    Case("moveaxis", (normal(2, 3, 4),), {"source": (0, 2), "destination": (1, 0)}, c=0, linear=True),
+    Case(
+        "moveaxis", (normal(2, 3, 4),), {"source": (0, 2), "destination": (1, 0)}, c=0, linear=True
+    ),
     Case("expand_dims", (normal(3, 4),), {"axis": 1}, c=0, linear=True),
     Case("expand_dims", (normal(3, 4),), {"axis": (0, -1)}, c=0, linear=True),
     Case("squeeze", (normal(3, 1, 4, 1),), {"axis": (1, -1)}, c=0, linear=True),
     Case("squeeze", (normal(3, 1, 4),), {"axis": None}, c=0, linear=True),
     *[
         Case("broadcast_to", (normal(*a),), {"shape": b}, c=0, depth=64, linear=True)
-        for a, b in (((), (3,)), ((7,), (5, 7)), ((5, 1), (5, 7)), ((2, 1, 3), (2, 4, 3)), ((1,), (0,)))
+        for a, b in (
+            ((), (3,)),
+            ((7,), (5, 7)),
+            ((5, 1), (5, 7)),
+            ((2, 1, 3), (2, 4, 3)),
+            ((1,), (0,)),
+        )
     ],
     *[
-        Case("concatenate", tuple(normal(*a) for a in shapes), {"axis": axis}, c=0, linear=len(shapes) == 1, listed=True)
+        Case(
+            "concatenate",
+            tuple(normal(*a) for a in shapes),
+            {"axis": axis},
+            c=0,
+            linear=len(shapes) == 1,
+            listed=True,
+        )
         for shapes, axis in (
             (((3,),), 0),
             (((3,), (0,), (5,)), 0),
@@ -201,15 +234,36 @@ CASES: list[Case] = [
     Case("split", (normal(5, 7, 2),), {"indices_or_sections": (1, 4), "axis": -2}, c=0),
     Case("unstack", (normal(5, 3),), {"axis": 1}, c=0),
     Case("pad", (normal(3, 4),), {"pad_width": 1}, c=0, linear=True),
-    Case("pad", (normal(2, 3, 4),), {"pad_width": ((0, 1), (2, 0), (0, 0)), "constant_values": 0.5}, c=0),
+    Case(
+        "pad",
+        (normal(2, 3, 4),),
+        {"pad_width": ((0, 1), (2, 0), (0, 0)), "constant_values": 0.5},
+        c=0,
+    ),
     Case("flip", (normal(3, 4),), {"axis": None}, c=0, linear=True),
     Case("flip", (normal(3, 4, 2),), {"axis": (1,)}, c=0, linear=True),
     Case("tile", (normal(3, 4),), {"repeats": (2, 3)}, c=0, linear=True),
-    Case("tile", (normal(3,),), {"repeats": (2, 1)}, c=0, linear=True),
+    Case(
+        "tile",
+        (
+            normal(
+                3,
+            ),
+        ),
+        {"repeats": (2, 1)},
+        c=0,
+        linear=True,
+    ),
     Case("flip", (normal(0, 3),), {"axis": 1}, c=0, linear=True),
     # ---- indexing
     *[
-        Case("take", (normal(*shape), integers(-shape[axis], shape[axis], *index)), {"axis": axis}, c=0, linear=True)
+        Case(
+            "take",
+            (normal(*shape), integers(-shape[axis], shape[axis], *index)),
+            {"axis": axis},
+            c=0,
+            linear=True,
+        )
         for shape, index, axis in (
             ((7,), (), 0),
             ((7, 3), (5,), 0),
@@ -221,7 +275,13 @@ CASES: list[Case] = [
     ],
     Case("take", (normal(3, 4), integers(-12, 12, 5)), {"axis": None}, c=0, linear=True),
     *[
-        Case("take_along_axis", (normal(*shape), integers(-low, low, *index)), {"axis": axis}, c=0, linear=True)
+        Case(
+            "take_along_axis",
+            (normal(*shape), integers(-low, low, *index)),
+            {"axis": axis},
+            c=0,
+            linear=True,
+        )
         for shape, index, axis, low in (
             ((5, 7), (5, 1), -1, 7),
             ((5, 7), (9, 7), 0, 5),
@@ -243,9 +303,15 @@ CASES: list[Case] = [
         Case(op, (normal(17), normal(17)), c=0, grad=())
         for op in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
     ],
-    *[Case(op, (booleans(5, 1), booleans(7)), c=0) for op in ("logical_and", "logical_or", "logical_xor")],
+    *[
+        Case(op, (booleans(5, 1), booleans(7)), c=0)
+        for op in ("logical_and", "logical_or", "logical_xor")
+    ],
     Case("logical_not", (integers(0, 2, 9),), c=0),
-    *[Case(op, (normal(9),), c=0, grad=()) for op in ("isnan", "isinf", "isfinite", "floor", "ceil", "round")],
+    *[
+        Case(op, (normal(9),), c=0, grad=())
+        for op in ("isnan", "isinf", "isfinite", "floor", "ceil", "round")
+    ],
     *[
         Case("where", (booleans(*a), normal(*b), normal(*c)), c=0)
         for a, b, c in (
@@ -258,7 +324,14 @@ CASES: list[Case] = [
     ],
     # ---- reduce
     *[
-        Case(op, (make(*shape),), {"axis": axis, "keepdims": keepdims}, c=c, depth=256, linear=op in ("sum", "mean"))
+        Case(
+            op,
+            (make(*shape),),
+            {"axis": axis, "keepdims": keepdims},
+            c=c,
+            depth=256,
+            linear=op in ("sum", "mean"),
+        )
         for op, make, c in (
             ("sum", normal, 4),
             ("mean", normal, 4),
@@ -271,7 +344,9 @@ CASES: list[Case] = [
         )
         for shape, axis, keepdims in (
             ((1, 3), 1, False),
-            ((1, 1), None, False) if op != "std" else ((2,), None, False),  # the gradient of std is NaN at variance 0
+            ((1, 1), None, False)
+            if op != "std"
+            else ((2,), None, False),  # the gradient of std is NaN at variance 0
             ((17,), None, True),
             ((67,), 0, False),
             ((5, 7), 0, False),
@@ -286,7 +361,12 @@ CASES: list[Case] = [
     *[
         Case(op, (normal(*shape),), {"axis": axis, "keepdims": keepdims}, c=0, grad=())
         for op in ("argmax", "argmin", "all", "any")
-        for shape, axis, keepdims in (((17,), None, False), ((5, 33), -1, True), ((2, 9, 3), 1, False), ((0, 3), 1, False))
+        for shape, axis, keepdims in (
+            ((17,), None, False),
+            ((5, 33), -1, True),
+            ((2, 9, 3), 1, False),
+            ((0, 3), 1, False),
+        )
     ],
     *[
         Case(op, (integers(0, 9, 3, 5),), {"axis": axis}, c=0)
@@ -298,7 +378,13 @@ CASES: list[Case] = [
     Case("max", (normal(70000, 3),), {"axis": 0}, c=0, grad=()),
     # ---- conv
     *[
-        Case("conv2d", (normal(*x), normal(*kernel), normal(kernel[3])), kwargs, depth=depth, linear=True)
+        Case(
+            "conv2d",
+            (normal(*x), normal(*kernel), normal(kernel[3])),
+            kwargs,
+            depth=depth,
+            linear=True,
+        )
         for x, kernel, depth, kwargs in (
             ((2, 5, 6, 3), (1, 1, 3, 4), 60, {}),
             ((2, 7, 5, 1), (3, 3, 1, 8), 60, {}),
@@ -327,7 +413,13 @@ CASES: list[Case] = [
         )
     ],
     Case("conv2d", (normal(2, 6, 5, 3), normal(3, 3, 3, 4)), depth=60, linear=True),
-    Case("conv2d", (normal(2, 0, 5, 3), normal(3, 3, 3, 4)), {"padding": "same"}, depth=30, linear=True),
+    Case(
+        "conv2d",
+        (normal(2, 0, 5, 3), normal(3, 3, 3, 4)),
+        {"padding": "same"},
+        depth=30,
+        linear=True,
+    ),
     # ---- pool
     *[
         Case(op, (make(*x),), kwargs, c=c, depth=depth, linear=linear)
@@ -355,12 +447,32 @@ CASES: list[Case] = [
             ("global_max_pool2d", distinct, 0, False),
             ("global_average_pool2d", normal, 4, True),
         )
-        for x, keepdims in (((2, 5, 7, 3), False), ((3, 4, 4, 17), True), ((1, 1, 1, 8), False), ((0, 2, 2, 3), False))
+        for x, keepdims in (
+            ((2, 5, 7, 3), False),
+            ((3, 4, 4, 17), True),
+            ((1, 1, 1, 8), False),
+            ((0, 2, 2, 3), False),
+        )
     ],
     # ---- norm
     *[
-        Case("batch_normalization_training", (normal(*s, c), normal(c), normal(c)), c=8, depth=64, grad_outputs=(0,))
-        for s, c in (((5,), 1), ((6,), 3), ((9,), 7), ((4, 3), 8), ((7,), 15), ((2, 3, 2), 16), ((5,), 17), ((3,), 33))
+        Case(
+            "batch_normalization_training",
+            (normal(*s, c), normal(c), normal(c)),
+            c=8,
+            depth=64,
+            grad_outputs=(0,),
+        )
+        for s, c in (
+            ((5,), 1),
+            ((6,), 3),
+            ((9,), 7),
+            ((4, 3), 8),
+            ((7,), 15),
+            ((2, 3, 2), 16),
+            ((5,), 17),
+            ((3,), 33),
+        )
     ],
     *[
         Case(
@@ -386,7 +498,13 @@ CASES: list[Case] = [
         )
     ],
     *[
-        Case("batch_normalization", (normal(*s), normal(c), uniform(0.2, 2, c), *extra), {"axis": axis}, c=16, depth=16)
+        Case(
+            "batch_normalization",
+            (normal(*s), normal(c), uniform(0.2, 2, c), *extra),
+            {"axis": axis},
+            c=16,
+            depth=16,
+        )
         for s, c, axis, extra in (
             ((0, 3), 3, -1, ()),
             ((5, 17), 17, -1, (normal(17), normal(17))),
@@ -402,7 +520,13 @@ CASES: list[Case] = [
     ],
     Case("layer_normalization", (normal(2, 3, 5),), c=16, depth=5),
     Case("layer_normalization", (normal(2, 3, 5), normal(5)), c=16, depth=5),
-    Case("layer_normalization", (normal(2, 3, 5), normal(3, 5), normal(3, 5)), {"axis": (-2, -1)}, c=16, depth=15),
+    Case(
+        "layer_normalization",
+        (normal(2, 3, 5), normal(3, 5), normal(3, 5)),
+        {"axis": (-2, -1)},
+        c=16,
+        depth=15,
+    ),
     Case("layer_normalization", (normal(4, 6),), {"axis": (0, 1), "epsilon": 1e-5}, c=16, depth=24),
     Case("layer_normalization", (normal(0, 6), normal(6), normal(6)), c=16),
     Case("layer_normalization", (normal(3000, 33), normal(33), normal(33)), c=16, depth=3000),
@@ -422,8 +546,14 @@ CASES: list[Case] = [
     ],
     # ---- loss
     *[
-        Case("categorical_crossentropy", (probabilities(*s, n), make(*s, n)), {"from_logits": logits, **kwargs}, c=8,
-             depth=16, grad=(1,))
+        Case(
+            "categorical_crossentropy",
+            (probabilities(*s, n), make(*s, n)),
+            {"from_logits": logits, **kwargs},
+            c=8,
+            depth=16,
+            grad=(1,),
+        )
         for logits, make in ((True, normal), (False, lambda *s: uniform(0.3, 1.0, *s)))
         for s, n, kwargs in (
             *[((5,), n, {}) for n in (1, 2, 3, 7, 8, 15, 16, 17, 33)],
@@ -438,8 +568,14 @@ CASES: list[Case] = [
         )
     ],
     *[
-        Case("sparse_categorical_crossentropy", (integers(0, n, *labels), make(*s, n)),
-             {"from_logits": logits, **kwargs}, c=8, depth=16, grad=(1,))
+        Case(
+            "sparse_categorical_crossentropy",
+            (integers(0, n, *labels), make(*s, n)),
+            {"from_logits": logits, **kwargs},
+            c=8,
+            depth=16,
+            grad=(1,),
+        )
         for logits, make in ((True, normal), (False, lambda *s: uniform(0.1, 1.0, *s)))
         for labels, s, n, kwargs in (
             *[((5,), (5,), n, {}) for n in (2, 3, 7, 8, 10, 16, 17, 33)],
@@ -451,8 +587,14 @@ CASES: list[Case] = [
         )
     ],
     *[
-        Case("binary_crossentropy", (uniform(0, 1, *a), make(*b)), {"from_logits": logits, **kwargs}, c=8, depth=16,
-             grad=(1,))
+        Case(
+            "binary_crossentropy",
+            (uniform(0, 1, *a), make(*b)),
+            {"from_logits": logits, **kwargs},
+            c=8,
+            depth=16,
+            grad=(1,),
+        )
         for logits, make in ((True, normal), (False, lambda *s: uniform(0.05, 0.95, *s)))
         for a, b, kwargs in (
             *[((n, 1), (n, 1), {}) for n in (1, 7, 16, 17, 33)],
@@ -475,7 +617,9 @@ CASES: list[Case] = [
         )
     ],
     *[
-        Case("weighted_mean", (normal(*s),), kwargs, c=4, depth=64, linear="normalizer" not in kwargs)
+        Case(
+            "weighted_mean", (normal(*s),), kwargs, c=4, depth=64, linear="normalizer" not in kwargs
+        )
         for s, kwargs in (
             ((), {}),
             ((7,), {}),
@@ -488,7 +632,20 @@ CASES: list[Case] = [
     ],
     # ---- random
     *[
-        Case("dropout", (normal(*shape),), {"rate": rate, "seed": 7, "stream": 3, "step": 11}, c=1, linear=True)
-        for shape, rate in (((0,), 0.5), ((1,), 0.5), ((17,), 0.3), ((5, 67), 0.2), ((3, 7, 31), 0.0), ((2, 257), 0.9))
+        Case(
+            "dropout",
+            (normal(*shape),),
+            {"rate": rate, "seed": 7, "stream": 3, "step": 11},
+            c=1,
+            linear=True,
+        )
+        for shape, rate in (
+            ((0,), 0.5),
+            ((1,), 0.5),
+            ((17,), 0.3),
+            ((5, 67), 0.2),
+            ((3, 7, 31), 0.0),
+            ((2, 257), 0.9),
+        )
     ],
 ]

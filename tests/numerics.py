@@ -15,14 +15,18 @@ def assert_close(actual, expected, *, c: float, depth: int = 1, what: str = "res
     """
     actual = np.asarray(actual)
     expected = np.asarray(expected)
-    assert actual.shape == expected.shape, f"{what}: shape {actual.shape}, expected {expected.shape}"
+    assert actual.shape == expected.shape, (
+        f"{what}: shape {actual.shape}, expected {expected.shape}"
+    )
     if actual.size == 0:
         return
     if c == 0 or actual.dtype.kind in "biu":
         np.testing.assert_array_equal(actual, expected.astype(actual.dtype), err_msg=what)
         return
     finite = np.isfinite(expected)
-    np.testing.assert_array_equal(actual[~finite], expected[~finite].astype(actual.dtype), err_msg=what)
+    np.testing.assert_array_equal(
+        actual[~finite], expected[~finite].astype(actual.dtype), err_msg=what
+    )
     scale = max(1.0, float(np.max(np.abs(expected[finite]), initial=0.0)))
     tolerance = c * np.sqrt(depth) * np.finfo(actual.dtype).eps * scale
     error = np.where(finite, np.abs(actual.astype(np.float64) - np.where(finite, expected, 0)), 0.0)

@@ -16,7 +16,9 @@ power, maximum, minimum = np.power, np.maximum, np.minimum
 
 
 def sigmoid(x):
-    return np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x))))
+    return np.where(
+        x >= 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x)))
+    )
 
 
 def softplus(x):
@@ -82,7 +84,13 @@ def copy(x):
 
 
 # ---- shape and indexing
-transpose, swapaxes, moveaxis, expand_dims, squeeze = np.transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze
+transpose, swapaxes, moveaxis, expand_dims, squeeze = (
+    np.transpose,
+    np.swapaxes,
+    np.moveaxis,
+    np.expand_dims,
+    np.squeeze,
+)
 broadcast_to, concatenate, stack, split = np.broadcast_to, np.concatenate, np.stack, np.split
 flip, repeat, take, take_along_axis = np.flip, np.repeat, np.take, np.take_along_axis
 
@@ -109,14 +117,28 @@ def top_k(x, k):
 
 
 def in_top_k(targets, predictions, k):
-    return np.array([t in np.argsort(-row)[:k] for t, row in zip(targets, predictions, strict=True)])
+    return np.array(
+        [t in np.argsort(-row)[:k] for t, row in zip(targets, predictions, strict=True)]
+    )
 
 
 # ---- comparison
 equal, not_equal, less, less_equal = np.equal, np.not_equal, np.less, np.less_equal
 greater, greater_equal, where = np.greater, np.greater_equal, np.where
-logical_and, logical_or, logical_xor, logical_not = np.logical_and, np.logical_or, np.logical_xor, np.logical_not
-isnan, isinf, isfinite, floor, ceil, round = np.isnan, np.isinf, np.isfinite, np.floor, np.ceil, np.round
+logical_and, logical_or, logical_xor, logical_not = (
+    np.logical_and,
+    np.logical_or,
+    np.logical_xor,
+    np.logical_not,
+)
+isnan, isinf, isfinite, floor, ceil, round = (
+    np.isnan,
+    np.isinf,
+    np.isfinite,
+    np.floor,
+    np.ceil,
+    np.round,
+)
 
 # ---- reduce
 sum, mean, max, min, prod, var, std = np.sum, np.mean, np.max, np.min, np.prod, np.var, np.std
@@ -125,6 +147,7 @@ argmax, argmin, all, any = np.argmax, np.argmin, np.all, np.any
 
 def logsumexp(x, axis, keepdims):
     return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
+
 
 # ---- conv
 
@@ -242,7 +265,9 @@ def weighted_mean(values, sample_weight=None, normalizer=None, reduction="mean")
         values = values * weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
     if reduction == "none":
         return values
-    return values.sum() / (1 if reduction == "sum" else values.size if normalizer is None else normalizer)
+    return values.sum() / (
+        1 if reduction == "sum" else values.size if normalizer is None else normalizer
+    )
 
 
 def _log_probability(y_pred, from_logits):

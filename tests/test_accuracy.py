@@ -62,11 +62,16 @@ def test_float64_is_near_the_library_of_c(name):
     keep = np.isfinite(exact) & (exact != 0)
     # 3 ulp of ours and the 2 that NumPy's and SciPy's own functions may be off; their expit loses more where it is
     # tiny, so the scale is the value.
-    assert np.max(np.abs(actual[keep] - exact[keep]) / np.abs(exact[keep])) <= 6 * np.finfo(np.float64).eps
+    assert (
+        np.max(np.abs(actual[keep] - exact[keep]) / np.abs(exact[keep]))
+        <= 6 * np.finfo(np.float64).eps
+    )
     np.testing.assert_array_equal(np.isnan(actual), np.isnan(exact))
 
 
-@pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid", "relu", "gelu", "softplus", "log", "abs", "elu"])
+@pytest.mark.parametrize(
+    "name", ["exp", "tanh", "sigmoid", "relu", "gelu", "softplus", "log", "abs", "elu"]
+)
 def test_nan_stays_nan_at_every_place_of_a_vector(name):
     for n in range(1, 40):
         x = np.ones(n, np.float32)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reference
 
+import reference
 from fastnn import ops
 
 DTYPES = ("float32", "float64")

@@ -48,7 +48,9 @@ def test_eager_and_recorded_give_the_same_bits():
         fastnn.config.run_eagerly(run_eagerly)
         try:
             w, _, step, _ = descent()
-            costs = [float(step(np.array([[1.0], [-20.0], [100.0]], np.float32))) for _ in range(20)]
+            costs = [
+                float(step(np.array([[1.0], [-20.0], [100.0]], np.float32))) for _ in range(20)
+            ]
             found.append((costs, float(w)))
         finally:
             fastnn.config.run_eagerly(False)
@@ -207,7 +209,6 @@ def freeze_variable(model):
 
 def clip(model):
     model.optimizer.clipnorm = 1e-3
-
 
 
 def shorten(model):

@@ -53,14 +53,22 @@ def test_untruncated_and_fan_out():
 
 @pytest.mark.parametrize(
     ("shape", "fans"),
-    [((), (1, 1)), ((7,), (7, 7)), ((3, 4), (3, 4)), ((3, 5, 16, 32), (240, 480)), ((3, 2, 4), (6, 12))],
+    [
+        ((), (1, 1)),
+        ((7,), (7, 7)),
+        ((3, 4), (3, 4)),
+        ((3, 5, 16, 32), (240, 480)),
+        ((3, 2, 4), (6, 12)),
+    ],
 )
 def test_fans_count_the_receptive_field(shape, fans):
     assert initializers.compute_fans(shape) == fans
 
 
 def test_constant_and_identity():
-    np.testing.assert_array_equal(initializers.Constant(3.5)((2, 2)), np.full((2, 2), 3.5, "float32"))
+    np.testing.assert_array_equal(
+        initializers.Constant(3.5)((2, 2)), np.full((2, 2), 3.5, "float32")
+    )
     np.testing.assert_array_equal(initializers.Identity(2.0)((2, 3)), 2 * np.eye(2, 3))
     assert initializers.Zeros()((2,)).dtype == np.float32
 
@@ -99,7 +107,11 @@ def test_get():
     assert initializers.get(None) is None
     f = lambda shape, dtype=None: np.ones(shape, dtype)  # noqa: E731
     assert initializers.get(f) is f
-    for cls in (initializers.VarianceScaling, initializers.Orthogonal, initializers.TruncatedNormal):
+    for cls in (
+        initializers.VarianceScaling,
+        initializers.Orthogonal,
+        initializers.TruncatedNormal,
+    ):
         made = cls(seed=4)
         copy = initializers.get({"class_name": cls.__name__, "config": made.get_config()})
         np.testing.assert_array_equal(made((6, 7)), copy((6, 7)))

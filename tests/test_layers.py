@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reference
-from numerics import assert_close, numeric_gradient, relative_error
 
 import fastnn
+import reference
 from fastnn import layers, ops
+from numerics import assert_close, numeric_gradient, relative_error
 
 RNG = np.random.default_rng(0)
 IMAGE = (2, 7, 6, 4)

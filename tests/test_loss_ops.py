@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numerics import assert_close, numeric_gradient, relative_error
 
 import fastnn
 from fastnn import ops
+from numerics import assert_close, numeric_gradient, relative_error
 
 LOSSES = (
     ops.categorical_crossentropy,

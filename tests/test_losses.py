@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numerics import assert_close, numeric_gradient, relative_error
 
 import fastnn
 from fastnn import losses, ops
+from numerics import assert_close, numeric_gradient, relative_error
 
 E = 1e-7
 

@@ -59,7 +59,10 @@ def gradients(case: Case, inputs, seeds) -> list[np.ndarray]:
         tape.watch(sources)
         ys = float_outputs(case, outputs(case, tensors))
     found = tape.gradient(
-        ys, sources, [s.astype(y.dtype) for s, y in zip(seeds, ys, strict=True)], unconnected_gradients="zero"
+        ys,
+        sources,
+        [s.astype(y.dtype) for s, y in zip(seeds, ys, strict=True)],
+        unconnected_gradients="zero",
     )
     return [np.asarray(g) for g in found]
 
@@ -102,7 +105,11 @@ def test_gradient_is_the_differences(case_id):
         return float(
             sum(
                 np.vdot(s, y)
-                for s, y in zip(seeds, float_outputs(case, [np.asarray(y) for y in outputs(case, xs)]), strict=True)
+                for s, y in zip(
+                    seeds,
+                    float_outputs(case, [np.asarray(y) for y in outputs(case, xs)]),
+                    strict=True,
+                )
             )
         )
 
@@ -113,10 +120,14 @@ def test_gradient_is_the_differences(case_id):
         base = [x.copy() for x in inputs]
 
         def along(t):
-            return loss([x + t[0] * directions[i] if i in directions else x for i, x in enumerate(base)])
+            return loss(
+                [x + t[0] * directions[i] if i in directions else x for i, x in enumerate(base)]
+            )
 
         numeric = numeric_gradient(along, [np.zeros(1)], [0])[0]
-        exact = np.array([sum(np.vdot(g, directions[i]) for g, i in zip(analytic, wrt(case), strict=True))])
+        exact = np.array(
+            [sum(np.vdot(g, directions[i]) for g, i in zip(analytic, wrt(case), strict=True))]
+        )
         assert relative_error(exact, numeric) < 1e-7
         return
     numeric = numeric_gradient(loss, inputs, wrt(case))
@@ -130,7 +141,9 @@ def test_float32_gradient_is_the_float64_one(case_id):
     case = BY_ID[case_id]
     inputs32 = make_inputs(case, "float32")
     inputs64 = [x.astype("float64") if x.dtype.kind == "f" else x for x in inputs32]
-    seeds = [s.astype("float32") for s in seeds_for(case, float_outputs(case, twin(case, inputs64)))]
+    seeds = [
+        s.astype("float32") for s in seeds_for(case, float_outputs(case, twin(case, inputs64)))
+    ]
     single = gradients(case, inputs32, seeds)
     double = gradients(case, inputs64, [s.astype("float64") for s in seeds])
     for s, d in zip(single, double, strict=True):
@@ -199,10 +212,19 @@ def test_gradients_add_up_when_an_input_is_used_twice(case_id):
         first = float_outputs(case, outputs(case, tensors))
         second = float_outputs(case, outputs(case, tensors))
     twice = tape.gradient(
-        first + second, [tensors[i] for i in sources], [*seeds, *seeds], unconnected_gradients="zero"
+        first + second,
+        [tensors[i] for i in sources],
+        [*seeds, *seeds],
+        unconnected_gradients="zero",
     )
     for a, b in zip(once, twice, strict=True):
-        assert_close(np.asarray(b), 2 * a, c=max(case.c, 1), depth=max(case.depth, 4), what="accumulated gradient")
+        assert_close(
+            np.asarray(b),
+            2 * a,
+            c=max(case.c, 1),
+            depth=max(case.depth, 4),
+            what="accumulated gradient",
+        )
 
 
 @pytest.mark.parametrize("unknown_batch", [False, True])
@@ -240,7 +262,11 @@ def test_any_number_of_threads_gives_the_same_bits(case_id):
         for threads in (1, 2, 3):
             fastnn.set_num_threads(threads)
             ys = [np.asarray(y).copy() for y in outputs(case, inputs)]
-            gs = gradients(case, inputs, seeds_for(case, float_outputs(case, ys))) if wrt(case) else []
+            gs = (
+                gradients(case, inputs, seeds_for(case, float_outputs(case, ys)))
+                if wrt(case)
+                else []
+            )
             found.append([a.tobytes() for a in ys + gs])
     finally:
         fastnn.set_num_threads(before)

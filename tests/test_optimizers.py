@@ -28,7 +28,9 @@ def rmsprop(rho=0.9, momentum=0.0, eps=1e-7, centered=False, lesson=False):
         s["s"] = rho * s.get("s", 0.0) + (1 - rho) * g * g
         s["mean"] = rho * s.get("mean", 0.0) + (1 - rho) * g
         d = s["s"] - s["mean"] ** 2 if centered else s["s"]
-        s["v"] = momentum * s.get("v", 0.0) + lr * g / (np.sqrt(d) + eps if lesson else np.sqrt(d + eps))
+        s["v"] = momentum * s.get("v", 0.0) + lr * g / (
+            np.sqrt(d) + eps if lesson else np.sqrt(d + eps)
+        )
         return w - s["v"]
 
     return step
@@ -141,7 +143,9 @@ def test_ten_steps_are_the_twins(name, dtype, weight_decay):
             expected[i] = twin(w, g.astype("float64"), states[i], t, 0.1)
         if t in (1, 10):
             for v, e in zip(variables, expected, strict=True):
-                np.testing.assert_allclose(np.asarray(v), e, rtol=0, atol=1e-12 if dtype == "float64" else 2e-5)
+                np.testing.assert_allclose(
+                    np.asarray(v), e, rtol=0, atol=1e-12 if dtype == "float64" else 2e-5
+                )
     assert int(optimizer.iterations) == 10
 
 
@@ -155,7 +159,9 @@ def test_placeholders_record_what_eager_runs(name):
         optimizer.apply(gradients(1, "float32"), variables)
         before = [np.asarray(v).copy() for v in variables]
         with fastnn.Graph(tracing=tracing) as graph:
-            gs = [graph.placeholder(v.shape) for v in values] if tracing else gradients(2, "float32")
+            gs = (
+                [graph.placeholder(v.shape) for v in values] if tracing else gradients(2, "float32")
+            )
             optimizer.apply(gs, variables)
         nodes.append([n[0] for n in graph.nodes])
         assert all(np.array_equal(b, v) for b, v in zip(before, variables, strict=True)) == tracing
@@ -286,7 +292,17 @@ def test_minimize_and_config():
     optimizer = O.SGD(0.01)
     optimizer.minimize(lambda: w * w - 10 * w + 25, [w])
     assert float(w) == pytest.approx(0.1)
-    for name in ("sgd", "rmsprop", "adam", "adamw", "adagrad", "adadelta", "adamax", "nadam", "lion"):
+    for name in (
+        "sgd",
+        "rmsprop",
+        "adam",
+        "adamw",
+        "adagrad",
+        "adadelta",
+        "adamax",
+        "nadam",
+        "lion",
+    ):
         optimizer = O.get(name)
         config = {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
         assert O.get(config).get_config() == optimizer.get_config()

@@ -33,7 +33,9 @@ def test_philox_gives_the_published_words(first, seed, stream, step, expected):
 
 def test_philox_blocks_are_the_reference():
     words = _core.random_bits(1003, 0, 2**40 + 5, 2**31 + 9, 2**35 + 1)
-    np.testing.assert_array_equal(words, reference.random_words(1003, 2**40 + 5, 2**31 + 9, 2**35 + 1))
+    np.testing.assert_array_equal(
+        words, reference.random_words(1003, 2**40 + 5, 2**31 + 9, 2**35 + 1)
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -123,7 +125,9 @@ def test_dropout_has_one_mask_forward_and_backward_and_a_new_one_each_step():
     masks = []
     for _ in range(2):
         with fastnn.GradientTape() as tape:
-            y = ops.dropout(x, 0.4, seed=generator.seed, stream=generator.stream, step=generator.step)
+            y = ops.dropout(
+                x, 0.4, seed=generator.seed, stream=generator.stream, step=generator.step
+            )
         generator.step.assign_add(1)  # before backward: the mask is that of the forward pass
         np.testing.assert_array_equal(np.asarray(tape.gradient(y, x)), np.asarray(y))
         masks.append(np.asarray(y))

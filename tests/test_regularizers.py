@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numerics import assert_close
 
 import fastnn
 from fastnn import constraints, regularizers
+from numerics import assert_close
 
 W = np.random.default_rng(0).standard_normal((3, 4))
 

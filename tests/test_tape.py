@@ -66,7 +66,9 @@ def test_what_does_not_depend_is_none_or_zero():
     with GradientTape(persistent=True) as tape:
         y = a * 2.0
     assert tape.gradient(y, b) is None
-    np.testing.assert_array_equal(np.asarray(tape.gradient(y, b, unconnected_gradients="zero")), [0])
+    np.testing.assert_array_equal(
+        np.asarray(tape.gradient(y, b, unconnected_gradients="zero")), [0]
+    )
 
 
 def test_constants_are_watched_on_request_only():

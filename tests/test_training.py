@@ -453,7 +453,8 @@ def test_verbose_one_prints_keras_lines(capsys):
     assert captured.err == ""
     assert lines[0] == "Epoch 1/2" and lines[2] == "Epoch 2/2" and len(lines) == 4
     number = r"\d+\.\d{4}(e[-+]\d+)?"
-    pattern = rf"2/2 \S{{20}} \d+s \d+(us|ms|s)/step - loss: {number} - mae: {number} - val_loss: {number} - val_mae: {number}"
+    names = "".join(f" - {name}: {number}" for name in ("loss", "mae", "val_loss", "val_mae"))
+    pattern = rf"2/2 \S{{20}} \d+s \d+(us|ms|s)/step{names}"
     assert re.fullmatch(pattern, lines[1]) and re.fullmatch(pattern, lines[3])
 
 
@@ -722,7 +723,9 @@ def test_ctrl_c_inside_a_step_commits_it_whole_or_not_at_all(where):
         model = Sequential(
             [layers.Dense(3), layers.BatchNormalization(), layers.Dense(2), Interrupts()]
         )
-        model.compile(optimizer, "mse", run_eagerly=True)  # a compiled step is one call that no signal enters
+        model.compile(
+            optimizer, "mse", run_eagerly=True
+        )  # a compiled step is one call that no signal enters
         return model
 
     model, twin = make(Interrupted(0.1)), make(fastnn.optimizers.SGD(0.1))
@@ -814,7 +817,7 @@ BAD_DATA = {
     "ragged lists": (lambda m: m.fit([[1, 2], [3]], [1, 2]), TypeError, "x: .*ragged"),
     "objects": (lambda m: m.fit(np.array([object()] * 20), Y4), TypeError, "x: .*object"),
     "complex": (lambda m: m.fit(X4.astype("complex64"), Y4), TypeError, r"x: complex64 is not supported; use x\.real"),
-    "strings": (lambda m: m.fit(np.full((20, 4), "a"), Y4), TypeError, "x: expected an array of numbers, got dtype <U1"),
+    "strings": (lambda m: m.fit(np.full((20, 4), "a"), Y4), TypeError, "x: expected an array of numbers, got .*<U1"),
     "dates": (lambda m: m.fit(np.zeros((20, 4), "M8[s]"), Y4), TypeError, "x: .*datetime64"),
     "records": (lambda m: m.fit(np.zeros(20, "f4,f4"), Y4), TypeError, "x: expected an array of numbers"),
     "a number": (lambda m: m.fit(3.0, Y4), ValueError, "x: expected an array of samples"),

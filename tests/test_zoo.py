@@ -48,9 +48,10 @@ class Straight(layers.Layer):
         return x + ops.stop_gradient(ops.round(x) - x)
 
 
-
 def sequential(*parts, shape=(6,), dtype=None):
-    return lambda: fastnn.Sequential([layers.Input(shape), *[make() for make in parts]], dtype=dtype)
+    return lambda: fastnn.Sequential(
+        [layers.Input(shape), *[make() for make in parts]], dtype=dtype
+    )
 
 
 def nets():
@@ -60,9 +61,21 @@ def nets():
         return layers.Dense(3, activation="softmax")
 
     flat = layers.Flatten
-    yield "logistic", sequential(lambda: layers.Dense(1, activation="sigmoid")), "sgd", "binary_crossentropy", 0
+    yield (
+        "logistic",
+        sequential(lambda: layers.Dense(1, activation="sigmoid")),
+        "sgd",
+        "binary_crossentropy",
+        0,
+    )
     yield "softmax", sequential(soft), fastnn.optimizers.SGD(0.1, momentum=0.9), SPARSE, 0
-    yield "mlp", sequential(lambda: layers.Dense(16, "tanh"), lambda: layers.Dense(8, "elu"), soft), "adam", SPARSE, 0
+    yield (
+        "mlp",
+        sequential(lambda: layers.Dense(16, "tanh"), lambda: layers.Dense(8, "elu"), soft),
+        "adam",
+        SPARSE,
+        0,
+    )
     yield (
         "dropout and penalties",
         sequential(
@@ -83,7 +96,13 @@ def nets():
         SPARSE,
         0,
     )
-    yield "regression", sequential(lambda: layers.Dense(9, "gelu"), lambda: layers.Dense(2)), "adagrad", "mse", 2
+    yield (
+        "regression",
+        sequential(lambda: layers.Dense(9, "gelu"), lambda: layers.Dense(2)),
+        "adagrad",
+        "mse",
+        2,
+    )
     yield (
         "layer norm",
         sequential(lambda: layers.Dense(9), layers.LayerNormalization, layers.LeakyReLU, soft),
@@ -91,7 +110,13 @@ def nets():
         SPARSE,
         0,
     )
-    yield "autoencoder", sequential(lambda: layers.Dense(3, "relu"), lambda: layers.Dense(6)), "nadam", "mae", 6
+    yield (
+        "autoencoder",
+        sequential(lambda: layers.Dense(3, "relu"), lambda: layers.Dense(6)),
+        "nadam",
+        "mae",
+        6,
+    )
     yield "custom layer", sequential(Scale, Straight, soft), "adamw", SPARSE, 0
     yield (
         "convnet",
@@ -152,10 +177,20 @@ def train(name: str, eager: bool, weighted: bool):
         y = (y > 0).astype(np.float32)
     weights = WEIGHTS[: len(x)] if weighted else None
     history = model.fit(
-        x, y, batch_size=8, epochs=2, sample_weight=weights, validation_data=(x[:5], y[:5]), verbose=0
+        x,
+        y,
+        batch_size=8,
+        epochs=2,
+        sample_weight=weights,
+        validation_data=(x[:5], y[:5]),
+        verbose=0,
     )
     predicted = [model.predict(x, batch_size=4) for _ in range(2)]
-    return history.history, [w.tobytes() for w in model.get_weights()], [p.tobytes() for p in predicted]
+    return (
+        history.history,
+        [w.tobytes() for w in model.get_weights()],
+        [p.tobytes() for p in predicted],
+    )
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -190,7 +225,9 @@ def test_a_step_of_ones_own_under_function_is_fits_step():
             def step(x, y, model=model, optimizer=optimizer, loss_of=loss_of):
                 with GradientTape() as tape:
                     loss = loss_of(y, model(x, training=True))
-                optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+                optimizer.apply(
+                    tape.gradient(loss, model.trainable_variables), model.trainable_variables
+                )
                 return loss
 
             for start in range(0, 50, 8):

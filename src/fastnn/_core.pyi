@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Graph', 'MomentumForm', 'Program', 'Tape', 'Tensor', 'Variable', 'abs', 'adam_update', 'add', 'all', 'any', 'argmax', 'argmin', 'average_pool2d', 'batch_normalization', 'batch_normalization_training', 'binary_crossentropy', 'broadcast_to', 'cast', 'categorical_crossentropy', 'ceil', 'clip', 'concatenate', 'conv2d', 'copy', 'default_num_threads', 'dense', 'divide', 'dropout', 'elu', 'equal', 'erf', 'exp', 'expand_dims', 'expm1', 'fill_like', 'floatx', 'floor', 'gelu', 'global_average_pool2d', 'global_max_pool2d', 'greater', 'greater_equal', 'hard_sigmoid', 'isa', 'layer_normalization', 'leaky_relu', 'less', 'less_equal', 'log', 'log1p', 'log_softmax', 'logsumexp', 'matmul', 'max', 'max_pool2d', 'maximum', 'mean', 'mean_absolute_error', 'mean_squared_error', 'measure_peak', 'min', 'minimum', 'mish', 'moving_average', 'multiply', 'negative', 'not_equal', 'num_threads', 'one_hot', 'pad', 'power', 'prod', 'random_bits', 'random_normal', 'random_permutation', 'random_truncated_normal', 'random_uniform', 'relu', 'reshape', 'rmsprop_update', 'round', 'segment_layout', 'selu', 'set_floatx', 'set_num_threads', 'sgd_update', 'sigmoid', 'sign', 'silu', 'slice', 'softmax', 'softplus', 'softsign', 'sparse_categorical_crossentropy', 'sqrt', 'square', 'squeeze', 'stop_gradient', 'subtract', 'sum', 'supported_isas', 'take', 'take_along_axis', 'tanh', 'time_gemm', 'top_k', 'transpose', 'var', 'weighted_mean', 'where']
+__all__: list[str] = ['Graph', 'MomentumForm', 'Program', 'Tape', 'Tensor', 'Variable', 'abs', 'adam_update', 'add', 'all', 'any', 'argmax', 'argmin', 'average_pool2d', 'batch_normalization', 'batch_normalization_training', 'binary_crossentropy', 'broadcast_to', 'cast', 'categorical_crossentropy', 'ceil', 'changes', 'clip', 'collect', 'concatenate', 'conv2d', 'copy', 'default_num_threads', 'dense', 'divide', 'dropout', 'elu', 'equal', 'erf', 'exp', 'expand_dims', 'expm1', 'fill_like', 'floatx', 'floor', 'gelu', 'global_average_pool2d', 'global_max_pool2d', 'greater', 'greater_equal', 'hard_sigmoid', 'isa', 'layer_normalization', 'leaky_relu', 'less', 'less_equal', 'log', 'log1p', 'log_softmax', 'logsumexp', 'matmul', 'max', 'max_pool2d', 'maximum', 'mean', 'mean_absolute_error', 'mean_squared_error', 'measure_peak', 'min', 'minimum', 'mish', 'moving_average', 'multiply', 'negative', 'not_equal', 'note_change', 'num_threads', 'one_hot', 'pad', 'power', 'prod', 'random_bits', 'random_normal', 'random_permutation', 'random_truncated_normal', 'random_uniform', 'relu', 'reshape', 'rmsprop_update', 'round', 'segment_layout', 'selu', 'set_floatx', 'set_num_threads', 'sgd_update', 'sigmoid', 'sign', 'silu', 'slice', 'softmax', 'softplus', 'softsign', 'sparse_categorical_crossentropy', 'sqrt', 'square', 'squeeze', 'stop_gradient', 'subtract', 'sum', 'supported_isas', 'take', 'take_along_axis', 'tanh', 'time_gemm', 'top_k', 'transpose', 'var', 'weighted_mean', 'where']
 class Tensor:
     """
     An n-dimensional array that fastnn.ops compute with. NumPy reads and writes its memory without a copy.
@@ -326,9 +326,17 @@ class Program:
         """
         The steps, one line each.
         """
+    def profile(self, feeds: collections.abc.Sequence, repeats: typing.SupportsInt | typing.SupportsIndex = 20) -> list:
+        """
+        One tuple (op name, shape of the first output, median seconds, bytes read and written) per step.
+        """
     def run(self, feeds: collections.abc.Sequence) -> list[Tensor]:
         """
         Run once; the values of the fetches.
+        """
+    def run_rows(self, sources: collections.abc.Sequence, order: typing.Any, first: typing.SupportsInt | typing.SupportsIndex, last: typing.SupportsInt | typing.SupportsIndex, seconds: typing.SupportsFloat | typing.SupportsIndex) -> int:
+        """
+        Run steps [first, last) of an epoch on rows of whole arrays; the step to go on with after `seconds`.
         """
     @property
     def arena_bytes(self) -> int:
@@ -430,8 +438,16 @@ def categorical_crossentropy(y_true: typing.Any, y_pred: typing.Any, from_logits
     ...
 def ceil(x: typing.Any) -> Tensor:
     ...
+def changes() -> int:
+    """
+    How often something that may change a recorded step has been noted.
+    """
 def clip(x: typing.Any, a: typing.SupportsFloat | typing.SupportsIndex = 0.0, b: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     ...
+def collect(structure: typing.Any) -> tuple[list, bytes]:
+    """
+    The leaves of nested lists, tuples and dicts as tensors (None left out), and a signature to tell structures, shapes and dtypes apart.
+    """
 def concatenate(xs: collections.abc.Sequence, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
     ...
 def conv2d(x: typing.Any, kernel: typing.Any, bias: typing.Any = None, strides: typing.Any = 1, padding: str = 'valid', dilation_rate: typing.Any = 1, groups: typing.SupportsInt | typing.SupportsIndex = 1) -> Tensor:
@@ -529,6 +545,8 @@ def multiply(x1: typing.Any, x2: typing.Any) -> Tensor:
 def negative(x: typing.Any, a: typing.SupportsFloat | typing.SupportsIndex = 0.0, b: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     ...
 def not_equal(x1: typing.Any, x2: typing.Any) -> Tensor:
+    ...
+def note_change() -> None:
     ...
 def num_threads() -> int:
     """

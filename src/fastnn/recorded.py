@@ -13,7 +13,9 @@ from fastnn._core import Graph, Program, Tensor
 from fastnn._structure import leaves, rebuild
 
 _eager = False
-_local = threading.local()  # .hooks: what the recording under way wants done before each of its runs
+_local = (
+    threading.local()
+)  # .hooks: what the recording under way wants done before each of its runs
 
 
 def run_eagerly(eager: bool) -> None:
@@ -143,4 +145,3 @@ class Recorded:
         # Only the form is kept: the placeholders would keep the graph.
         form = rebuild(results, iter([None] * len(fetches)))
         return Run(Program(graph, feeds, fetches), hooks, form)
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from types import TracebackType
 from typing import Any
 
@@ -79,7 +78,9 @@ class GradientTape:
         targets = list(leaves(target))
         seeds: list[Any] = []
         if output_gradients is not None:
-            seeds = list(output_gradients) if isinstance(target, list | tuple) else [output_gradients]
+            seeds = (
+                list(output_gradients) if isinstance(target, list | tuple) else [output_gradients]
+            )
             if len(seeds) != len(targets):
                 raise ValueError(
                     f"output_gradients: expected {len(targets)}, one per target, got {len(seeds)}"
@@ -87,6 +88,8 @@ class GradientTape:
         wanted = list(leaves(sources))
         found = self._tape.gradient(targets, wanted, seeds)
         if unconnected_gradients == "zero":
-            found = [_core.fill_like(s, 0.0) if g is None else g for s, g in zip(wanted, found, strict=True)]
+            found = [
+                _core.fill_like(s, 0.0) if g is None else g
+                for s, g in zip(wanted, found, strict=True)
+            ]
         return rebuild(sources, iter(found))
-

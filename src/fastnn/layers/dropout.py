@@ -41,9 +41,7 @@ class Dropout(Layer):
             raise ValueError(
                 f"Dropout: keep_prob: expected a number > 0 and <= 1, got {keep_prob!r}"
             )
-        self.rate = real(
-            self, "rate", rate if keep_prob is None else 1 - keep_prob, low=0, high=1
-        )
+        self.rate = real(self, "rate", rate if keep_prob is None else 1 - keep_prob, low=0, high=1)
         self.seed = seed
         self.generator = SeedGenerator(seed)
 

@@ -75,7 +75,9 @@ def dot(x1: ArrayLike, x2: ArrayLike) -> Tensor:
         return _core.multiply(x1, x2)
     if rank2 <= 2:
         return matmul(x1, x2)
-    raise ValueError(f"dot: expected x2 of at most 2 dimensions, got {rank2}; see fastnn.ops.matmul")
+    raise ValueError(
+        f"dot: expected x2 of at most 2 dimensions, got {rank2}; see fastnn.ops.matmul"
+    )
 
 
 def _rank(x: ArrayLike) -> int:

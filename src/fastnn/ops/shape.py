@@ -197,6 +197,10 @@ def stack(xs: Sequence[ArrayLike], axis: int = 0) -> Tensor:
     return _core.concatenate([_core.expand_dims(x, axis) for x in xs], axis)
 
 
+# An axis of length 0 divides into any number of parts; more of them than this is a mistake, and would fill the memory.
+_MOST_EMPTY_PARTS = 65536
+
+
 def split(x: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     """x cut along `axis`: into that many equal parts, or before each index.
 
@@ -206,7 +210,11 @@ def split(x: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0)
     axis = _axis(axis, x.ndim, "split")
     if isinstance(indices_or_sections, int):
         n = x.shape[axis]
-        if n is None or indices_or_sections < 1 or n % indices_or_sections:
+        if (
+            n is None
+            or not 1 <= indices_or_sections <= max(n, _MOST_EMPTY_PARTS)
+            or n % indices_or_sections
+        ):
             raise ValueError(
                 f"split: expected a number of sections that divides axis {axis} of x, "
                 f"of shape {x.shape}, "
@@ -283,14 +291,15 @@ def tile(x: ArrayLike, repeats: int | Sequence[int]) -> Tensor:
             x = _core.slice(x, [*[slice(None)] * (x.ndim - axis), slice(0, 0)])
             continue
         # By doubling: as many nodes as the count has bits, not as many operands as its value.
-        tiled, power = None, x
+        parts: list[Tensor | _core.Variable] = []
+        power = x
         while count:
             if count & 1:
-                tiled = power if tiled is None else _core.concatenate([tiled, power], -axis)
+                parts.append(power)
             count >>= 1
             if count:
                 power = _core.concatenate([power, power], -axis)
-        x = tiled
+        x = parts[0] if len(parts) == 1 else _core.concatenate(parts, -axis)
     return _core.copy(x)
 
 

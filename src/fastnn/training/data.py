@@ -388,7 +388,8 @@ class IterableData:
             parts = item if isinstance(item, tuple | list) else (item,)
             if not 1 <= len(parts) <= 3:
                 raise ValueError(
-                    f"x: expected batches x, (x, y) or (x, y, sample_weight), got a {type(item).__name__} of {len(parts)}"
+                    "x: expected batches x, (x, y) or (x, y, sample_weight), "
+                    f"got a {type(item).__name__} of {len(parts)}"
                 )
             x, y, weight = (*parts, None, None)[:3]
             data = ArrayData(x, y, weight, self.class_weight, ends=self.ends)
