@@ -15,11 +15,16 @@ std::optional<DType> exact_dtype(const py::dtype& dtype) {
   if (dtype.byteorder() == '>') return {};
   const auto size = dtype.itemsize();
   switch (dtype.kind()) {
-    case 'b': return DType::boolean;
-    case 'u': return size == 1 ? std::optional(DType::uint8) : std::nullopt;
-    case 'i': return size == 4 ? std::optional(DType::int32) : size == 8 ? std::optional(DType::int64) : std::nullopt;
-    case 'f': return size == 4 ? std::optional(DType::float32) : size == 8 ? std::optional(DType::float64) : std::nullopt;
-    default: return {};
+    case 'b':
+      return DType::boolean;
+    case 'u':
+      return size == 1 ? std::optional(DType::uint8) : std::nullopt;
+    case 'i':
+      return size == 4 ? std::optional(DType::int32) : size == 8 ? std::optional(DType::int64) : std::nullopt;
+    case 'f':
+      return size == 4 ? std::optional(DType::float32) : size == 8 ? std::optional(DType::float64) : std::nullopt;
+    default:
+      return {};
   }
 }
 
@@ -27,13 +32,20 @@ std::optional<DType> exact_dtype(const py::dtype& dtype) {
 DType nearest_dtype(const py::dtype& dtype, const char* argument) {
   const auto size = dtype.itemsize();
   switch (dtype.kind()) {
-    case 'b': return DType::boolean;
-    case 'u': return size == 1 ? DType::uint8 : size == 2 ? DType::int32 : DType::int64;
-    case 'i': return size <= 4 ? DType::int32 : DType::int64;
-    case 'f': return size <= 4 ? DType::float32 : DType::float64;
-    case 'c': throw TypeError(cat(argument, ": ", std::string(py::str(dtype)), " is not supported; use ", argument, ".real"));
-    case 'O': throw TypeError(cat(argument, ": expected an array of numbers, got dtype object (ragged lists, strings or "
-                                            "Python objects)"));
+    case 'b':
+      return DType::boolean;
+    case 'u':
+      return size == 1 ? DType::uint8 : size == 2 ? DType::int32 : DType::int64;
+    case 'i':
+      return size <= 4 ? DType::int32 : DType::int64;
+    case 'f':
+      return size <= 4 ? DType::float32 : DType::float64;
+    case 'c':
+      throw TypeError(cat(argument, ": ", std::string(py::str(dtype)), " is not supported; use ", argument, ".real"));
+    case 'O':
+      throw TypeError(cat(argument,
+                          ": expected an array of numbers, got dtype object (ragged lists, strings or "
+                          "Python objects)"));
     default:
       throw TypeError(cat(argument, ": expected an array of numbers, got dtype ", std::string(py::str(dtype))));
   }
@@ -72,8 +84,9 @@ Tensor pin(const py::array& array, DType dtype) {
     PyBuffer_Release(buffer);
     delete buffer;
   };
-  return Tensor::over(Storage::borrow(owner->buf, static_cast<size_t>(array.nbytes()), owner->readonly != 0, owner, release),
-                      0, shape, dtype);
+  return Tensor::over(
+      Storage::borrow(owner->buf, static_cast<size_t>(array.nbytes()), owner->readonly != 0, owner, release), 0, shape,
+      dtype);
 }
 
 Tensor from_array(const py::array& array, DType dtype) {
@@ -82,8 +95,9 @@ Tensor from_array(const py::array& array, DType dtype) {
   const bool direct = exact_dtype(array.dtype()) == dtype && (array.flags() & py::array::c_style) &&
                       reinterpret_cast<uintptr_t>(array.data()) % item_size(dtype) == 0 && array.size() > 0;
   if (direct) return pin(array, dtype);
-  const py::object copy = py::module_::import("numpy").attr("array")(
-      array, py::arg("dtype") = numpy_dtype(dtype), py::arg("order") = "C", py::arg("copy") = true, py::arg("ndmin") = 0);
+  const py::object copy =
+      py::module_::import("numpy").attr("array")(array, py::arg("dtype") = numpy_dtype(dtype), py::arg("order") = "C",
+                                                 py::arg("copy") = true, py::arg("ndmin") = 0);
   const auto contiguous = copy.cast<py::array>();
   if (contiguous.size() > 0) return pin(contiguous, dtype);
   Shape shape;
@@ -108,9 +122,9 @@ Tensor as_tensor(py::handle value, const char* argument, std::optional<DType> sc
   if (py::isinstance<Variable>(value)) return value.cast<Variable&>().tensor;
   if (is_python_scalar(value)) {
     const bool is_float = PyFloat_CheckExact(value.ptr());
-    DType dtype = scalar_dtype.value_or(is_float                     ? floatx()
-                                        : PyBool_Check(value.ptr())  ? DType::boolean
-                                                                     : DType::int64);
+    DType dtype = scalar_dtype.value_or(is_float                    ? floatx()
+                                        : PyBool_Check(value.ptr()) ? DType::boolean
+                                                                    : DType::int64);
     if (is_float && !is_floating(dtype)) dtype = floatx();
     const double number = PyFloat_AsDouble(value.ptr());
     if (number == -1 && PyErr_Occurred()) throw py::error_already_set();
@@ -152,13 +166,13 @@ DType as_dtype(py::handle dtype) {
   try {
     numpy = py::dtype::from_args(py::reinterpret_borrow<py::object>(dtype));
   } catch (py::error_already_set&) {
-    throw TypeError(cat("dtype: expected one of bool, uint8, int32, int64, float32, float64, got ",
-                        std::string(py::repr(dtype))));
+    throw TypeError(
+        cat("dtype: expected one of bool, uint8, int32, int64, float32, float64, got ", std::string(py::repr(dtype))));
   }
   const auto exact = exact_dtype(numpy);
   if (!exact)
-    throw TypeError(cat("dtype: expected one of bool, uint8, int32, int64, float32, float64, got ",
-                        std::string(py::str(numpy))));
+    throw TypeError(
+        cat("dtype: expected one of bool, uint8, int32, int64, float32, float64, got ", std::string(py::str(numpy))));
   return *exact;
 }
 

@@ -35,76 +35,97 @@ void collect(py::handle value, py::list& tensors, std::string& signature) {
 }  // namespace
 
 void bind_graph(py::module_& m) {
-  py::class_<Graph, std::shared_ptr<Graph>>(m, "Graph",
+  py::class_<Graph, std::shared_ptr<Graph>>(
+      m, "Graph",
       "The list of ops that ran (or, on placeholders, that would run) while the graph records.\n\n"
       "With `tracing` ops that read variables are listed instead of run: their values are those of a later run.")
       .def(py::init<bool>(), py::arg("tracing") = true)
-      .def("placeholder", [](Graph& g, py::handle shape, py::handle dtype) {
-        return g.placeholder({as_shape(shape, "shape"), as_dtype(dtype)});
-      }, py::arg("shape"), py::arg("dtype") = "float32",
-           "A tensor with a shape (None for an unknown dimension) and a dtype but no data.")
-      .def("__enter__", [](py::object self) {
-        self.cast<Graph&>().start();
-        return self;
-      })
+      .def(
+          "placeholder",
+          [](Graph& g, py::handle shape, py::handle dtype) {
+            return g.placeholder({as_shape(shape, "shape"), as_dtype(dtype)});
+          },
+          py::arg("shape"), py::arg("dtype") = "float32",
+          "A tensor with a shape (None for an unknown dimension) and a dtype but no data.")
+      .def("__enter__",
+           [](py::object self) {
+             self.cast<Graph&>().start();
+             return self;
+           })
       .def("__exit__", [](Graph& g, const py::args&) { g.stop(); })
-      .def_property_readonly("nodes", [](const Graph& g) {
-        py::list nodes;
-        for (const Node& node : g.nodes()) {
-          py::list x, y;
-          for (const Tensor& t : node.x) x.append(t);
-          for (const Tensor& t : node.y) y.append(t);
-          nodes.append(py::make_tuple(std::string(node.op->name()), x, y));
-        }
-        return nodes;
-      }, "One tuple (op name, inputs, outputs) per node, in the order of recording.");
+      .def_property_readonly(
+          "nodes",
+          [](const Graph& g) {
+            py::list nodes;
+            for (const Node& node : g.nodes()) {
+              py::list x, y;
+              for (const Tensor& t : node.x) x.append(t);
+              for (const Tensor& t : node.y) y.append(t);
+              nodes.append(py::make_tuple(std::string(node.op->name()), x, y));
+            }
+            return nodes;
+          },
+          "One tuple (op name, inputs, outputs) per node, in the order of recording.");
 
   py::class_<Program>(m, "Program",
-      "A recorded graph compiled for its shapes: dead nodes dropped, every value placed in one arena.")
+                      "A recorded graph compiled for its shapes: dead nodes dropped, every value placed in one arena.")
       .def(py::init([](const Graph& graph, const std::vector<Tensor>& feeds, const std::vector<Tensor>& fetches) {
-        return std::make_unique<Program>(graph, feeds, fetches);
-      }), py::arg("graph"), py::arg("feeds"), py::arg("fetches"))
-      .def("run", [](Program& program, const py::sequence& values) {
-        std::vector<Tensor> feeds;
-        for (py::handle value : values) feeds.push_back(as_tensor(value, "feeds"));
-        py::gil_scoped_release release;
-        return program.run(feeds);
-      }, py::arg("feeds"), "Run once; the values of the fetches.")
-      .def("run_rows", [](Program& program, const py::sequence& values, const py::object& order, int64_t first,
-                          int64_t last, double seconds) {
-        std::vector<Tensor> sources;
-        for (py::handle value : values) sources.push_back(as_tensor(value, "sources"));
-        const Tensor rows = order.is_none() ? Tensor() : as_tensor(order, "order");
-        py::gil_scoped_release release;
-        return program.run_rows(sources, rows, first, last, seconds);
-      }, py::arg("sources"), py::arg("order"), py::arg("first"), py::arg("last"), py::arg("seconds"),
-           "Run steps [first, last) of an epoch on rows of whole arrays; the step to go on with after `seconds`.")
-      .def("profile", [](Program& program, const py::sequence& values, int repeats) {
-        std::vector<Tensor> feeds;
-        for (py::handle value : values) feeds.push_back(as_tensor(value, "feeds"));
-        std::vector<Program::StepTime> times;
-        {
-          py::gil_scoped_release release;
-          times = program.profile(feeds, repeats);
-        }
-        py::list rows;
-        for (const auto& t : times) rows.append(py::make_tuple(t.name, shape_tuple(t.output), t.seconds, t.bytes));
-        return rows;
-      }, py::arg("feeds"), py::arg("repeats") = 20,
-           "One tuple (op name, shape of the first output, median seconds, bytes read and written) per step.")
+             return std::make_unique<Program>(graph, feeds, fetches);
+           }),
+           py::arg("graph"), py::arg("feeds"), py::arg("fetches"))
+      .def(
+          "run",
+          [](Program& program, const py::sequence& values) {
+            std::vector<Tensor> feeds;
+            for (py::handle value : values) feeds.push_back(as_tensor(value, "feeds"));
+            py::gil_scoped_release release;
+            return program.run(feeds);
+          },
+          py::arg("feeds"), "Run once; the values of the fetches.")
+      .def(
+          "run_rows",
+          [](Program& program, const py::sequence& values, const py::object& order, int64_t first, int64_t last,
+             double seconds) {
+            std::vector<Tensor> sources;
+            for (py::handle value : values) sources.push_back(as_tensor(value, "sources"));
+            const Tensor rows = order.is_none() ? Tensor() : as_tensor(order, "order");
+            py::gil_scoped_release release;
+            return program.run_rows(sources, rows, first, last, seconds);
+          },
+          py::arg("sources"), py::arg("order"), py::arg("first"), py::arg("last"), py::arg("seconds"),
+          "Run steps [first, last) of an epoch on rows of whole arrays; the step to go on with after `seconds`.")
+      .def(
+          "profile",
+          [](Program& program, const py::sequence& values, int repeats) {
+            std::vector<Tensor> feeds;
+            for (py::handle value : values) feeds.push_back(as_tensor(value, "feeds"));
+            std::vector<Program::StepTime> times;
+            {
+              py::gil_scoped_release release;
+              times = program.profile(feeds, repeats);
+            }
+            py::list rows;
+            for (const auto& t : times) rows.append(py::make_tuple(t.name, shape_tuple(t.output), t.seconds, t.bytes));
+            return rows;
+          },
+          py::arg("feeds"), py::arg("repeats") = 20,
+          "One tuple (op name, shape of the first output, median seconds, bytes read and written) per step.")
       .def_property_readonly("steps", &Program::steps)
       .def_property_readonly("arena_bytes", &Program::arena_bytes)
       .def_property_readonly("value_bytes", &Program::value_bytes, "If every value had memory of its own.")
       .def("dump", &Program::dump, "The steps, one line each.");
 
-  m.def("collect", [](py::handle structure) {
-    py::list tensors;
-    std::string signature;
-    collect(structure, tensors, signature);
-    return py::make_tuple(tensors, py::bytes(signature));
-  }, py::arg("structure"),
-        "The leaves of nested lists, tuples and dicts as tensors (None left out), and a signature to tell structures, "
-        "shapes and dtypes apart.");
+  m.def(
+      "collect",
+      [](py::handle structure) {
+        py::list tensors;
+        std::string signature;
+        collect(structure, tensors, signature);
+        return py::make_tuple(tensors, py::bytes(signature));
+      },
+      py::arg("structure"),
+      "The leaves of nested lists, tuples and dicts as tensors (None left out), and a signature to tell structures, "
+      "shapes and dtypes apart.");
 
   auto tensors = [](const py::sequence& list, const char* argument) {
     std::vector<Tensor> result;
@@ -115,22 +136,24 @@ void bind_graph(py::module_& m) {
       .def(py::init<bool, bool>(), py::arg("persistent"), py::arg("watch_accessed_variables"))
       .def("start", &Tape::start)
       .def("stop", &Tape::stop)
-      .def("watch", [](Tape& tape, py::handle tensor) { tape.watch(as_tensor(tensor, "tensor")); }, py::arg("tensor"))
-      .def("gradient",
-           [tensors](Tape& tape, const py::sequence& targets, const py::sequence& sources, const py::sequence& seeds,
-                     const py::sequence& into) {
-             const auto t = tensors(targets, "target"), s = tensors(sources, "sources"),
-                        d = tensors(seeds, "output_gradients"), o = tensors(into, "into");
-             std::vector<Tensor> result;
-             {
-               py::gil_scoped_release release;
-               result = tape.gradient(t, d, s, o);
-             }
-             py::list gradients;
-             for (const Tensor& g : result) gradients.append(g ? py::cast(g) : py::object(py::none()));
-             return gradients;
-           },
-           py::arg("targets"), py::arg("sources"), py::arg("seeds") = py::tuple(), py::arg("into") = py::tuple());
+      .def(
+          "watch", [](Tape& tape, py::handle tensor) { tape.watch(as_tensor(tensor, "tensor")); }, py::arg("tensor"))
+      .def(
+          "gradient",
+          [tensors](Tape& tape, const py::sequence& targets, const py::sequence& sources, const py::sequence& seeds,
+                    const py::sequence& into) {
+            const auto t = tensors(targets, "target"), s = tensors(sources, "sources"),
+                       d = tensors(seeds, "output_gradients"), o = tensors(into, "into");
+            std::vector<Tensor> result;
+            {
+              py::gil_scoped_release release;
+              result = tape.gradient(t, d, s, o);
+            }
+            py::list gradients;
+            for (const Tensor& g : result) gradients.append(g ? py::cast(g) : py::object(py::none()));
+            return gradients;
+          },
+          py::arg("targets"), py::arg("sources"), py::arg("seeds") = py::tuple(), py::arg("into") = py::tuple());
 }
 
 }  // namespace fastnn

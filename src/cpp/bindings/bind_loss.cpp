@@ -58,50 +58,57 @@ Tensor mean_loss_of(py::handle y_true, py::handle y_pred, MeanLoss kind, double 
 }  // namespace
 
 void bind_loss(py::module_& m) {
-  m.def("weighted_mean",
-        [](py::handle values, py::handle sample_weight, py::handle normalizer, const std::string& reduction) {
-          return Weighing{sample_weight, normalizer, as_reduction(reduction)}(as_tensor(values, "values"));
-        },
-        py::arg("values"), py::arg("sample_weight"), py::arg("normalizer"), py::arg("reduction"));
-  m.def("categorical_crossentropy",
-        [](py::handle y_true, py::handle y_pred, bool from_logits, double label_smoothing, py::handle sample_weight,
-           py::handle normalizer, const std::string& reduction) {
-          const Weighing weighing{sample_weight, normalizer, as_reduction(reduction)};
-          const OpPtr op = categorical_crossentropy(from_logits, smoothing(label_smoothing));
-          const Tensor z = as_tensor(y_pred, "y_pred");
-          return weighing(call1(op, {constant(y_true, "y_true", float_like(z)), z}));
-        },
-        py::arg("y_true"), py::arg("y_pred"), py::arg("from_logits"), py::arg("label_smoothing"),
-        py::arg("sample_weight"), py::arg("normalizer"), py::arg("reduction"));
-  m.def("sparse_categorical_crossentropy",
-        [](py::handle y_true, py::handle y_pred, bool from_logits, py::handle sample_weight, py::handle normalizer,
-           const std::string& reduction) {
-          const Weighing weighing{sample_weight, normalizer, as_reduction(reduction)};
-          return weighing(call1(sparse_categorical_crossentropy(from_logits),
-                                {constant(y_true, "y_true"), as_tensor(y_pred, "y_pred")}));
-        },
-        py::arg("y_true"), py::arg("y_pred"), py::arg("from_logits"), py::arg("sample_weight"), py::arg("normalizer"),
-        py::arg("reduction"));
-  m.def("binary_crossentropy",
-        [](py::handle y_true, py::handle y_pred, bool from_logits, double label_smoothing, py::handle sample_weight,
-           py::handle normalizer, const std::string& reduction) {
-          return mean_loss_of(y_true, y_pred, from_logits ? MeanLoss::binary_logits : MeanLoss::binary_probabilities,
-                              smoothing(label_smoothing), {sample_weight, normalizer, as_reduction(reduction)});
-        },
-        py::arg("y_true"), py::arg("y_pred"), py::arg("from_logits"), py::arg("label_smoothing"),
-        py::arg("sample_weight"), py::arg("normalizer"), py::arg("reduction"));
-  m.def("mean_squared_error",
-        [](py::handle y_true, py::handle y_pred, py::handle sample_weight, py::handle normalizer,
-           const std::string& reduction) {
-          return mean_loss_of(y_true, y_pred, MeanLoss::squared, 0, {sample_weight, normalizer, as_reduction(reduction)});
-        },
-        py::arg("y_true"), py::arg("y_pred"), py::arg("sample_weight"), py::arg("normalizer"), py::arg("reduction"));
-  m.def("mean_absolute_error",
-        [](py::handle y_true, py::handle y_pred, py::handle sample_weight, py::handle normalizer,
-           const std::string& reduction) {
-          return mean_loss_of(y_true, y_pred, MeanLoss::absolute, 0, {sample_weight, normalizer, as_reduction(reduction)});
-        },
-        py::arg("y_true"), py::arg("y_pred"), py::arg("sample_weight"), py::arg("normalizer"), py::arg("reduction"));
+  m.def(
+      "weighted_mean",
+      [](py::handle values, py::handle sample_weight, py::handle normalizer, const std::string& reduction) {
+        return Weighing{sample_weight, normalizer, as_reduction(reduction)}(as_tensor(values, "values"));
+      },
+      py::arg("values"), py::arg("sample_weight"), py::arg("normalizer"), py::arg("reduction"));
+  m.def(
+      "categorical_crossentropy",
+      [](py::handle y_true, py::handle y_pred, bool from_logits, double label_smoothing, py::handle sample_weight,
+         py::handle normalizer, const std::string& reduction) {
+        const Weighing weighing{sample_weight, normalizer, as_reduction(reduction)};
+        const OpPtr op = categorical_crossentropy(from_logits, smoothing(label_smoothing));
+        const Tensor z = as_tensor(y_pred, "y_pred");
+        return weighing(call1(op, {constant(y_true, "y_true", float_like(z)), z}));
+      },
+      py::arg("y_true"), py::arg("y_pred"), py::arg("from_logits"), py::arg("label_smoothing"),
+      py::arg("sample_weight"), py::arg("normalizer"), py::arg("reduction"));
+  m.def(
+      "sparse_categorical_crossentropy",
+      [](py::handle y_true, py::handle y_pred, bool from_logits, py::handle sample_weight, py::handle normalizer,
+         const std::string& reduction) {
+        const Weighing weighing{sample_weight, normalizer, as_reduction(reduction)};
+        return weighing(call1(sparse_categorical_crossentropy(from_logits),
+                              {constant(y_true, "y_true"), as_tensor(y_pred, "y_pred")}));
+      },
+      py::arg("y_true"), py::arg("y_pred"), py::arg("from_logits"), py::arg("sample_weight"), py::arg("normalizer"),
+      py::arg("reduction"));
+  m.def(
+      "binary_crossentropy",
+      [](py::handle y_true, py::handle y_pred, bool from_logits, double label_smoothing, py::handle sample_weight,
+         py::handle normalizer, const std::string& reduction) {
+        return mean_loss_of(y_true, y_pred, from_logits ? MeanLoss::binary_logits : MeanLoss::binary_probabilities,
+                            smoothing(label_smoothing), {sample_weight, normalizer, as_reduction(reduction)});
+      },
+      py::arg("y_true"), py::arg("y_pred"), py::arg("from_logits"), py::arg("label_smoothing"),
+      py::arg("sample_weight"), py::arg("normalizer"), py::arg("reduction"));
+  m.def(
+      "mean_squared_error",
+      [](py::handle y_true, py::handle y_pred, py::handle sample_weight, py::handle normalizer,
+         const std::string& reduction) {
+        return mean_loss_of(y_true, y_pred, MeanLoss::squared, 0, {sample_weight, normalizer, as_reduction(reduction)});
+      },
+      py::arg("y_true"), py::arg("y_pred"), py::arg("sample_weight"), py::arg("normalizer"), py::arg("reduction"));
+  m.def(
+      "mean_absolute_error",
+      [](py::handle y_true, py::handle y_pred, py::handle sample_weight, py::handle normalizer,
+         const std::string& reduction) {
+        return mean_loss_of(y_true, y_pred, MeanLoss::absolute, 0,
+                            {sample_weight, normalizer, as_reduction(reduction)});
+      },
+      py::arg("y_true"), py::arg("y_pred"), py::arg("sample_weight"), py::arg("normalizer"), py::arg("reduction"));
 }
 
 }  // namespace fastnn

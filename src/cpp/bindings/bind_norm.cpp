@@ -26,49 +26,54 @@ int trailing_axes(py::handle axis, int rank) {
   for (int64_t a : given) bits |= 1u << normalize_axis(a, rank, "layer_normalization");
   const uint32_t last = ((1u << rank) - 1) & ~((1u << (rank - std::min(rank, given.rank()))) - 1);
   if (given.rank() == 0 || bits != last)
-    throw ValueError(cat("axis: expected the last axis or axes of x, -1 or (-2, -1) say, got ",
-                         std::string(py::str(axis))));
+    throw ValueError(
+        cat("axis: expected the last axis or axes of x, -1 or (-2, -1) say, got ", std::string(py::str(axis))));
   return given.rank();
 }
 
 }  // namespace
 
 void bind_norm(py::module_& m) {
-  m.def("softmax", [](py::handle x, int64_t axis) { return call1(softmax(axis), {as_tensor(x, "x")}); }, py::arg("x"),
-        py::arg("axis") = -1);
-  m.def("log_softmax", [](py::handle x, int64_t axis) { return call1(log_softmax(axis), {as_tensor(x, "x")}); },
-        py::arg("x"), py::arg("axis") = -1);
-  m.def("batch_normalization_training",
-        [](py::handle x, py::handle gamma, py::handle beta, int64_t axis, double epsilon) {
-          std::vector<Tensor> inputs{as_tensor(x, "x")};
-          append(inputs, gamma, "gamma");
-          append(inputs, beta, "beta");
-          const auto y = call(
-              batch_normalization_training(axis, positive(epsilon), !gamma.is_none(), !beta.is_none()), inputs);
-          return py::make_tuple(y[0], call1(stop_gradient(), {y[1]}), call1(stop_gradient(), {y[2]}));
-        },
-        py::arg("x"), py::arg("gamma") = py::none(), py::arg("beta") = py::none(), py::arg("axis") = -1,
-        py::arg("epsilon") = 1e-3);
-  m.def("batch_normalization",
-        [](py::handle x, py::handle mean, py::handle variance, py::handle gamma, py::handle beta, int64_t axis,
-           double epsilon) {
-          std::vector<Tensor> inputs{as_tensor(x, "x"), as_tensor(mean, "mean"), as_tensor(variance, "variance")};
-          append(inputs, gamma, "gamma");
-          append(inputs, beta, "beta");
-          return call(batch_normalization(axis, positive(epsilon), !gamma.is_none(), !beta.is_none()), inputs)[0];
-        },
-        py::arg("x"), py::arg("mean"), py::arg("variance"), py::arg("gamma") = py::none(), py::arg("beta") = py::none(),
-        py::arg("axis") = -1, py::arg("epsilon") = 1e-3);
-  m.def("layer_normalization",
-        [](py::handle x, py::handle gamma, py::handle beta, py::handle axis, double epsilon) {
-          std::vector<Tensor> inputs{as_tensor(x, "x")};
-          append(inputs, gamma, "gamma");
-          append(inputs, beta, "beta");
-          const int axes = trailing_axes(axis, inputs[0].rank());
-          return call(layer_normalization(axes, positive(epsilon), !gamma.is_none(), !beta.is_none()), inputs)[0];
-        },
-        py::arg("x"), py::arg("gamma") = py::none(), py::arg("beta") = py::none(), py::arg("axis") = -1,
-        py::arg("epsilon") = 1e-3);
+  m.def(
+      "softmax", [](py::handle x, int64_t axis) { return call1(softmax(axis), {as_tensor(x, "x")}); }, py::arg("x"),
+      py::arg("axis") = -1);
+  m.def(
+      "log_softmax", [](py::handle x, int64_t axis) { return call1(log_softmax(axis), {as_tensor(x, "x")}); },
+      py::arg("x"), py::arg("axis") = -1);
+  m.def(
+      "batch_normalization_training",
+      [](py::handle x, py::handle gamma, py::handle beta, int64_t axis, double epsilon) {
+        std::vector<Tensor> inputs{as_tensor(x, "x")};
+        append(inputs, gamma, "gamma");
+        append(inputs, beta, "beta");
+        const auto y =
+            call(batch_normalization_training(axis, positive(epsilon), !gamma.is_none(), !beta.is_none()), inputs);
+        return py::make_tuple(y[0], call1(stop_gradient(), {y[1]}), call1(stop_gradient(), {y[2]}));
+      },
+      py::arg("x"), py::arg("gamma") = py::none(), py::arg("beta") = py::none(), py::arg("axis") = -1,
+      py::arg("epsilon") = 1e-3);
+  m.def(
+      "batch_normalization",
+      [](py::handle x, py::handle mean, py::handle variance, py::handle gamma, py::handle beta, int64_t axis,
+         double epsilon) {
+        std::vector<Tensor> inputs{as_tensor(x, "x"), as_tensor(mean, "mean"), as_tensor(variance, "variance")};
+        append(inputs, gamma, "gamma");
+        append(inputs, beta, "beta");
+        return call(batch_normalization(axis, positive(epsilon), !gamma.is_none(), !beta.is_none()), inputs)[0];
+      },
+      py::arg("x"), py::arg("mean"), py::arg("variance"), py::arg("gamma") = py::none(), py::arg("beta") = py::none(),
+      py::arg("axis") = -1, py::arg("epsilon") = 1e-3);
+  m.def(
+      "layer_normalization",
+      [](py::handle x, py::handle gamma, py::handle beta, py::handle axis, double epsilon) {
+        std::vector<Tensor> inputs{as_tensor(x, "x")};
+        append(inputs, gamma, "gamma");
+        append(inputs, beta, "beta");
+        const int axes = trailing_axes(axis, inputs[0].rank());
+        return call(layer_normalization(axes, positive(epsilon), !gamma.is_none(), !beta.is_none()), inputs)[0];
+      },
+      py::arg("x"), py::arg("gamma") = py::none(), py::arg("beta") = py::none(), py::arg("axis") = -1,
+      py::arg("epsilon") = 1e-3);
 }
 
 }  // namespace fastnn

@@ -56,19 +56,24 @@ void bind_runtime(py::module_& m) {
   m.def("num_threads", &num_threads, "Threads that kernels may use.");
   m.def("set_num_threads", &set_num_threads, py::arg("num_threads"),
         "Set the number of threads. Results have the same bits for any number. ValueError for less than 1.");
-  m.def("default_num_threads", &default_num_threads,
-        "The smallest of CPU affinity, cgroup quota and OMP_NUM_THREADS.");
+  m.def("default_num_threads", &default_num_threads, "The smallest of CPU affinity, cgroup quota and OMP_NUM_THREADS.");
   m.def("floatx", [] { return numpy_dtype(floatx()); }, "The dtype of Python floats, lists of floats and new weights.");
   m.def("set_floatx", [](py::handle dtype) { set_floatx(as_dtype(dtype)); }, py::arg("dtype"));
-  m.def("measure_peak", [](py::handle dtype, double duration) {
-    return as_dtype(dtype) == DType::float32 ? peak_gflops<float>(duration) : peak_gflops<double>(duration);
-  }, py::arg("dtype") = "float32", py::arg("duration") = 0.1,
-        "GFLOP/s of one thread on independent fused multiply-adds in registers: the peak that kernels are held against.");
-  m.def("time_gemm", [](int64_t rows, int64_t columns, int64_t depth, py::handle dtype, int repeats) {
-    return as_dtype(dtype) == DType::float32 ? time_gemm<float>(rows, columns, depth, repeats)
-                                             : time_gemm<double>(rows, columns, depth, repeats);
-  }, py::arg("m"), py::arg("n"), py::arg("k"), py::arg("dtype") = "float32", py::arg("repeats") = 10,
-        "Seconds of each of `repeats` products (m, k) @ (k, n), timed inside C++.");
+  m.def(
+      "measure_peak",
+      [](py::handle dtype, double duration) {
+        return as_dtype(dtype) == DType::float32 ? peak_gflops<float>(duration) : peak_gflops<double>(duration);
+      },
+      py::arg("dtype") = "float32", py::arg("duration") = 0.1,
+      "GFLOP/s of one thread on independent fused multiply-adds in registers: the peak that kernels are held against.");
+  m.def(
+      "time_gemm",
+      [](int64_t rows, int64_t columns, int64_t depth, py::handle dtype, int repeats) {
+        return as_dtype(dtype) == DType::float32 ? time_gemm<float>(rows, columns, depth, repeats)
+                                                 : time_gemm<double>(rows, columns, depth, repeats);
+      },
+      py::arg("m"), py::arg("n"), py::arg("k"), py::arg("dtype") = "float32", py::arg("repeats") = 10,
+      "Seconds of each of `repeats` products (m, k) @ (k, n), timed inside C++.");
 }
 
 }  // namespace fastnn

@@ -25,10 +25,13 @@ struct Tables {
 #define FASTNN_AVX2(family, type) FASTNN_FILL(avx2, family)
 #define FASTNN_AVX512(family, type) FASTNN_FILL(avx512, family)
 #if defined(__x86_64__)
-      case Isa::avx512: FASTNN_KERNEL_FAMILIES(FASTNN_AVX512) break;
-      case Isa::avx2: FASTNN_KERNEL_FAMILIES(FASTNN_AVX2) break;
+      case Isa::avx512:
+        FASTNN_KERNEL_FAMILIES(FASTNN_AVX512) break;
+      case Isa::avx2:
+        FASTNN_KERNEL_FAMILIES(FASTNN_AVX2) break;
 #endif
-      default: FASTNN_KERNEL_FAMILIES(FASTNN_BASELINE)
+      default:
+        FASTNN_KERNEL_FAMILIES(FASTNN_BASELINE)
     }
   }
 };
@@ -40,7 +43,13 @@ const Tables& tables() {
 
 }  // namespace
 
-template <> const kernels::Kernels<float>& kernels_for<float>() { return tables().f32; }
-template <> const kernels::Kernels<double>& kernels_for<double>() { return tables().f64; }
+template <>
+const kernels::Kernels<float>& kernels_for<float>() {
+  return tables().f32;
+}
+template <>
+const kernels::Kernels<double>& kernels_for<double>() {
+  return tables().f64;
+}
 
 }  // namespace fastnn

@@ -25,14 +25,14 @@ namespace {
 
 // A child of fork() has no workers and libgomp would wait for them for ever: it runs serially.
 std::atomic<bool> g_forked{false};
-std::atomic<int> g_threads{0};        // 0: not asked yet
+std::atomic<int> g_threads{0};           // 0: not asked yet
 std::atomic<bool> g_region_busy{false};  // one parallel region at a time; a second Python thread runs serially
 
 constexpr int kMaxThreads = 512;
 
-// Checks of a waiting thread before it sleeps, about 50 us (with 10 it slept between the parallel steps of small nets, and
-// waking it cost a third of their time), and without the pause instruction: a hypervisor takes a
-// processor that pauses in a loop for idle and gives it away (measured: two threads then lose to one).
+// Checks of a waiting thread before it sleeps, about 50 us (with 10 it slept between the parallel steps of small nets,
+// and waking it cost a third of their time), and without the pause instruction: a hypervisor takes a processor that
+// pauses in a loop for idle and gives it away (measured: two threads then lose to one).
 constexpr int kSpins = 50000;
 
 // Work handed from the one thread that runs the steps to those that stand by in its region.

@@ -7,8 +7,8 @@
 namespace fastnn {
 
 int num_threads();
-void set_num_threads(int n);   // ValueError for n < 1
-int default_num_threads();     // the smallest of CPU affinity, cgroup quota and OMP_NUM_THREADS
+void set_num_threads(int n);  // ValueError for n < 1
+int default_num_threads();    // the smallest of CPU affinity, cgroup quota and OMP_NUM_THREADS
 
 // Flush-to-zero and denormals-are-zero while it lives; the caller's floating-point state afterwards. Denormals cost a
 // factor of up to 27 (recurrent nets), and one thread with and one without the flag would give different bits.
@@ -46,14 +46,13 @@ void parallel_for(int64_t n, int64_t grain, const Body& body) {
     const Body* body;
     int64_t n, grain;
   } context{&body, n, grain};
-  run_chunks(
-      (n + grain - 1) / grain,
-      [](const void* p, int64_t chunk) {
-        const auto& c = *static_cast<const Context*>(p);
-        const int64_t begin = chunk * c.grain;
-        (*c.body)(begin, begin + c.grain < c.n ? begin + c.grain : c.n);
-      },
-      &context);
+  run_chunks((n + grain - 1) / grain,
+             [](const void* p, int64_t chunk) {
+               const auto& c = *static_cast<const Context*>(p);
+               const int64_t begin = chunk * c.grain;
+               (*c.body)(begin, begin + c.grain < c.n ? begin + c.grain : c.n);
+             },
+             &context);
 }
 
 // Items per chunk when one item costs `work_per_item` operations.

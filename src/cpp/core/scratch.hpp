@@ -12,7 +12,8 @@ void scratch_pop();
 template <class T>
 class Scratch {
  public:
-  explicit Scratch(int64_t n) : data_(n > 0 ? reinterpret_cast<T*>(scratch_push(static_cast<size_t>(n) * sizeof(T))) : nullptr) {}
+  explicit Scratch(int64_t n)
+      : data_(n > 0 ? reinterpret_cast<T*>(scratch_push(static_cast<size_t>(n) * sizeof(T))) : nullptr) {}
   ~Scratch() {
     if (data_) scratch_pop();
   }

@@ -18,18 +18,36 @@ constexpr size_t item_size(DType dtype) {
   return sizes[static_cast<size_t>(dtype)];
 }
 constexpr bool is_floating(DType dtype) { return dtype >= DType::float32; }
-const char* name(DType dtype);                // "float32", NumPy's names
-DType promote(DType a, DType b);              // NumPy's table
+const char* name(DType dtype);    // "float32", NumPy's names
+DType promote(DType a, DType b);  // NumPy's table
 inline std::ostream& operator<<(std::ostream& out, DType dtype) { return out << name(dtype); }
 
 template <class T>
 struct DTypeOf;
-template <> struct DTypeOf<bool> { static constexpr DType value = DType::boolean; };
-template <> struct DTypeOf<uint8_t> { static constexpr DType value = DType::uint8; };
-template <> struct DTypeOf<int32_t> { static constexpr DType value = DType::int32; };
-template <> struct DTypeOf<int64_t> { static constexpr DType value = DType::int64; };
-template <> struct DTypeOf<float> { static constexpr DType value = DType::float32; };
-template <> struct DTypeOf<double> { static constexpr DType value = DType::float64; };
+template <>
+struct DTypeOf<bool> {
+  static constexpr DType value = DType::boolean;
+};
+template <>
+struct DTypeOf<uint8_t> {
+  static constexpr DType value = DType::uint8;
+};
+template <>
+struct DTypeOf<int32_t> {
+  static constexpr DType value = DType::int32;
+};
+template <>
+struct DTypeOf<int64_t> {
+  static constexpr DType value = DType::int64;
+};
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::float32;
+};
+template <>
+struct DTypeOf<double> {
+  static constexpr DType value = DType::float64;
+};
 
 // Calls f with a value of the C++ type that `dtype` names; `f(T{})`.
 template <class F>
@@ -41,17 +59,23 @@ decltype(auto) with_float(DType dtype, const char* op, F&& f) {
 template <class F>
 decltype(auto) with_dtype(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::boolean: return f(bool{});
-    case DType::uint8: return f(uint8_t{});
-    case DType::int32: return f(int32_t{});
-    case DType::int64: return f(int64_t{});
-    case DType::float32: return f(float{});
-    default: return f(double{});
+    case DType::boolean:
+      return f(bool{});
+    case DType::uint8:
+      return f(uint8_t{});
+    case DType::int32:
+      return f(int32_t{});
+    case DType::int64:
+      return f(int64_t{});
+    case DType::float32:
+      return f(float{});
+    default:
+      return f(double{});
   }
 }
 
-constexpr int kMaxRank = 8;          // enough for every layer and its batch; an array is cheaper than a vector
-constexpr int64_t kUnknown = -1;     // a dimension that only a placeholder may have; None in Python
+constexpr int kMaxRank = 8;       // enough for every layer and its batch; an array is cheaper than a vector
+constexpr int64_t kUnknown = -1;  // a dimension that only a placeholder may have; None in Python
 
 class Shape {
  public:
@@ -79,8 +103,8 @@ class Shape {
 };
 std::ostream& operator<<(std::ostream& out, const Shape& shape);  // as Python prints a tuple, unknown as None
 
-int64_t numel(const Shape& shape);                 // of a known shape; ValueError where the product overflows
-int64_t numel(const Shape& shape, int from, int to);  // product of dims [from, to)
+int64_t numel(const Shape& shape);                           // of a known shape; ValueError where the product overflows
+int64_t numel(const Shape& shape, int from, int to);         // product of dims [from, to)
 int normalize_axis(int64_t axis, int rank, const char* op);  // negative counts from the end; ValueError out of range
 uint32_t axis_bits(std::span<const int64_t> axes, int rank, const char* op);  // a bit per axis; ValueError if twice
 

@@ -53,10 +53,10 @@ struct VariableInfo {
 
 class Tensor {
  public:
-  Tensor() = default;                                     // undefined
-  static Tensor empty(const Shape& shape, DType dtype);   // not initialised
+  Tensor() = default;                                    // undefined
+  static Tensor empty(const Shape& shape, DType dtype);  // not initialised
   static Tensor zeros(const Shape& shape, DType dtype);
-  static Tensor scalar(double value, DType dtype);        // 0-d
+  static Tensor scalar(double value, DType dtype);  // 0-d
   static Tensor over(std::shared_ptr<Storage> storage, size_t offset, const Shape& shape, DType dtype);
   static Tensor placeholder(const Spec& spec, std::shared_ptr<Graph> graph);
   static Tensor variable(const Tensor& value, VariableInfo info);  // shares value's storage

@@ -87,8 +87,6 @@ std::vector<Tensor> apply(const OpPtr& op, Tensors x, Tensors into) {
   return y;
 }
 
-Tensor apply1(const OpPtr& op, std::initializer_list<Tensor> x) {
-  return apply(op, Tensors(x.begin(), x.size()))[0];
-}
+Tensor apply1(const OpPtr& op, std::initializer_list<Tensor> x) { return apply(op, Tensors(x.begin(), x.size()))[0]; }
 
 }  // namespace fastnn

@@ -43,8 +43,7 @@ Program::Program(const Graph& graph, Tensors feeds, Tensors fetches) {
     return v;
   };
   for (const Tensor& t : feeds) {
-    if (!t.shape().known())
-      throw ValueError(cat("program: expected feeds of known shape, got ", t.shape()));
+    if (!t.shape().known()) throw ValueError(cat("program: expected feeds of known shape, got ", t.shape()));
     values_[add(t, Place::feed)].feed = static_cast<int>(feed_specs_.size());
     feed_specs_.push_back(t.spec());
   }
@@ -120,7 +119,8 @@ void Program::plan() {
   std::vector<int> order;
   for (size_t v = 0; v < values_.size(); ++v) {
     const Value& value = values_[v];
-    if (value.root == static_cast<int>(v) && value.place == Place::arena && value.first >= 0) order.push_back(static_cast<int>(v));
+    if (value.root == static_cast<int>(v) && value.place == Place::arena && value.first >= 0)
+      order.push_back(static_cast<int>(v));
   }
   std::stable_sort(order.begin(), order.end(),
                    [&](int a, int b) { return bytes_of(values_[a].spec) > bytes_of(values_[b].spec); });
@@ -287,15 +287,15 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
   const int64_t batch = feed_specs_.empty() || feed_specs_[0].shape.empty() ? 0 : feed_specs_[0].shape[0];
   const int64_t total = order ? order.size() : sources.empty() ? 0 : sources[0].shape()[0];
   if (batch < 1 || first < 0 || last > total / batch)
-    throw ValueError(cat("program: steps ", first, " to ", last, " of ", batch, " rows do not fit into ", total, " rows"));
+    throw ValueError(
+        cat("program: steps ", first, " to ", last, " of ", batch, " rows do not fit into ", total, " rows"));
   const int64_t* rows = nullptr;
   if (order) {
     if (order.dtype() != DType::int64) throw TypeError(cat("order: expected int64, got ", order.dtype()));
     rows = order.data<int64_t>();
     for (int64_t i = first * batch; i < last * batch; ++i)
       for (const Tensor& t : sources)
-        if (rows[i] < 0 || rows[i] >= t.shape()[0])
-          throw IndexError(cat("order: row ", rows[i], " of ", t.shape()[0]));
+        if (rows[i] < 0 || rows[i] >= t.shape()[0]) throw IndexError(cat("order: row ", rows[i], " of ", t.shape()[0]));
   }
   std::vector<Tensor> feeds;
   for (const Spec& spec : feed_specs_) {

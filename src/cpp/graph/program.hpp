@@ -47,7 +47,7 @@ class Program {
     Place place = Place::arena;
     Tensor bound;
     int feed = -1;
-    int root = -1;      // the value whose memory this one is (a view, or an accumulation in place); itself if none
+    int root = -1;  // the value whose memory this one is (a view, or an accumulation in place); itself if none
     int first = -1, last = -1;  // steps between which a root's memory is in use
     size_t offset = 0;
   };

@@ -2,26 +2,29 @@
 
 #include <string>
 
-#include "ops/shape.hpp"
 #include "ops/elementwise.hpp"
+#include "ops/shape.hpp"
 
 namespace fastnn {
 
 namespace {
 
 // The backward of an op as an op of its own: eager, tape and program run it like any other.
-// Inputs: the x, y and dy that are needed, then what accumulating gradients start from; outputs: the gradients asked for.
+// Inputs: the x, y and dy that are needed, then what accumulating gradients start from; outputs: the gradients asked
+// for.
 class BackwardOp final : public Op {
  public:
   BackwardOp(OpPtr op, std::vector<Spec> x_spec, std::vector<Spec> y_spec)
-      : op_(std::move(op)), x_spec_(std::move(x_spec)), y_spec_(std::move(y_spec)),
+      : op_(std::move(op)),
+        x_spec_(std::move(x_spec)),
+        y_spec_(std::move(y_spec)),
         name_(std::string(op_->name()) + "_backward") {}
 
-  std::vector<Tensor> inputs;                 // gathered while the node is built; moved out before apply
-  std::vector<int> x_at, y_at, dy_at;         // index into inputs, -1: not there
+  std::vector<Tensor> inputs;          // gathered while the node is built; moved out before apply
+  std::vector<int> x_at, y_at, dy_at;  // index into inputs, -1: not there
   struct Request {
-    int x;                                    // which input's gradient
-    int accumulate;                           // index into inputs, -1: overwrite
+    int x;           // which input's gradient
+    int accumulate;  // index into inputs, -1: overwrite
   };
   std::vector<Request> requests;
 
@@ -92,7 +95,8 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
   stop();
   const std::lock_guard lock(mutex_);
   if (used_ && !persistent_)
-    throw StateError("gradient: this tape is not persistent and has been used; GradientTape(persistent=True) allows more");
+    throw StateError(
+        "gradient: this tape is not persistent and has been used; GradientTape(persistent=True) allows more");
   used_ = true;
 
   std::unordered_set<uint64_t> needed;
@@ -143,8 +147,9 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
     for (const auto* list : {&entry.x, &entry.y})
       for (const Tensor& t : *list)
         if (t.has_data() && t.storage()->version() != entry.versions[kept++])
-          throw StateError(cat("gradient: ", entry.op->name(), " needs a value of shape ", t.shape(),
-                               " that has been overwritten since it was recorded; ask for the gradient before assigning"));
+          throw StateError(
+              cat("gradient: ", entry.op->name(), " needs a value of shape ", t.shape(),
+                  " that has been overwritten since it was recorded; ask for the gradient before assigning"));
 
     const uint64_t x0 = entry.x[0].id();
     if (entry.op->is_view() && !slots.contains(x0) && !destination.contains(x0)) {
@@ -169,8 +174,8 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
       const auto found = slots.find(t.id());
       push(op->dy_at, found == slots.end() ? Tensor() : found->second.gradient, found != slots.end());
     }
-    std::vector<Tensor> outputs;   // where in-place accumulation or a destination is possible
-    std::vector<bool> separate;    // to be added to the slot afterwards: the same tensor twice, or memory not ours
+    std::vector<Tensor> outputs;  // where in-place accumulation or a destination is possible
+    std::vector<bool> separate;   // to be added to the slot afterwards: the same tensor twice, or memory not ours
     std::unordered_set<uint64_t> seen;
     for (size_t i = 0; i < entry.x.size(); ++i) {
       const uint64_t id = entry.x[i].id();
@@ -182,9 +187,9 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
       separate.push_back(twice || (!fresh && !accumulate));
       if (accumulate) op->inputs.push_back(found->second.gradient);
       const bool has_destination = destination.contains(id);
-      outputs.push_back(accumulate                                ? found->second.gradient
-                        : fresh && !twice && has_destination      ? destination[id]
-                                                                  : Tensor());
+      outputs.push_back(accumulate                           ? found->second.gradient
+                        : fresh && !twice && has_destination ? destination[id]
+                                                             : Tensor());
       if (outputs.back() && !outputs.back().has_data()) outputs.back() = Tensor();
     }
     const std::vector<Tensor> inputs = std::move(op->inputs);
@@ -203,9 +208,10 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
   for (size_t i = 0; i < sources.size(); ++i) {
     const auto found = slots.find(sources[i].id());
     Tensor gradient = found == slots.end() ? Tensor() : found->second.gradient;
-    // A contribution that could not be written in place (a seed, a sum of separate parts) still goes where it was asked.
-    const bool elsewhere = gradient && i < into.size() && into[i] && gradient.has_data() &&
-                           gradient.raw() != into[i].raw();
+    // A contribution that could not be written in place (a seed, a sum of separate parts) still goes where it was
+    // asked.
+    const bool elsewhere =
+        gradient && i < into.size() && into[i] && gradient.has_data() && gradient.raw() != into[i].raw();
     if (elsewhere) gradient = apply(copy_of(), Tensors(&gradient, 1), Tensors(&into[i], 1))[0];
     gradients.push_back(gradient);
   }

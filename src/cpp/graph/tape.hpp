@@ -25,8 +25,8 @@ class Tape final : public Recorder {
  private:
   struct Entry {
     OpPtr op;
-    std::vector<Tensor> x, y;            // shells where backward does not read
-    std::vector<uint64_t> versions;      // of the storages kept, x then y
+    std::vector<Tensor> x, y;        // shells where backward does not read
+    std::vector<uint64_t> versions;  // of the storages kept, x then y
   };
   bool persistent_, watch_variables_, used_ = false;
   std::mutex mutex_;  // of what follows: gradient() may be asked from another thread than the one that records

@@ -16,20 +16,20 @@ namespace {
 // A unary functor: forward(x) and backward(dy, x, y) = dy * f'(x), where x or y is only loaded if `reads` says so.
 enum Reads { kNothing, kX, kY };
 
-#define FASTNN_UNARY_FUNCTOR(name, reads_what, forward_expression, backward_expression)                        \
-  template <class T>                                                                                           \
-  struct name##_fn {                                                                                           \
-    static constexpr Reads reads = reads_what;                                                                 \
-    static FASTNN_INLINE Vec<T> forward([[maybe_unused]] Vec<T> x, [[maybe_unused]] Vec<T> a,                  \
-                                        [[maybe_unused]] Vec<T> b) {                                           \
-      [[maybe_unused]] const Vec<T> one = splat(T(1)), zero{};                                                 \
-      return forward_expression;                                                                               \
-    }                                                                                                          \
-    static FASTNN_INLINE Vec<T> backward(Vec<T> dy, [[maybe_unused]] Vec<T> x, [[maybe_unused]] Vec<T> y,      \
-                                         [[maybe_unused]] Vec<T> a, [[maybe_unused]] Vec<T> b) {               \
-      [[maybe_unused]] const Vec<T> one = splat(T(1)), zero{};                                                 \
-      return backward_expression;                                                                              \
-    }                                                                                                          \
+#define FASTNN_UNARY_FUNCTOR(name, reads_what, forward_expression, backward_expression)                   \
+  template <class T>                                                                                      \
+  struct name##_fn {                                                                                      \
+    static constexpr Reads reads = reads_what;                                                            \
+    static FASTNN_INLINE Vec<T> forward([[maybe_unused]] Vec<T> x, [[maybe_unused]] Vec<T> a,             \
+                                        [[maybe_unused]] Vec<T> b) {                                      \
+      [[maybe_unused]] const Vec<T> one = splat(T(1)), zero{};                                            \
+      return forward_expression;                                                                          \
+    }                                                                                                     \
+    static FASTNN_INLINE Vec<T> backward(Vec<T> dy, [[maybe_unused]] Vec<T> x, [[maybe_unused]] Vec<T> y, \
+                                         [[maybe_unused]] Vec<T> a, [[maybe_unused]] Vec<T> b) {          \
+      [[maybe_unused]] const Vec<T> one = splat(T(1)), zero{};                                            \
+      return backward_expression;                                                                         \
+    }                                                                                                     \
   };
 
 template <class T>
@@ -52,38 +52,41 @@ constexpr double kSeluScale = 1.0507009873554805, kSeluAlpha = 1.673263242354377
 
 // Comparisons are written so that a NaN takes the branch that returns it. The derivative at a kink is the one of the
 // side where the function is 0 (relu'(0) = 0), Keras's choice.
+// clang-format off: it takes the products among macro arguments for pointers
 FASTNN_UNARY_FUNCTOR(negative, kNothing, -x, -dy)
 FASTNN_UNARY_FUNCTOR(abs, kX, (abs<T>(x)), dy * sign_of<T>(x))
 FASTNN_UNARY_FUNCTOR(sign, kNothing, sign_of<T>(x), dy * zero)
-FASTNN_UNARY_FUNCTOR(square, kX, x* x, dy*(x + x))
-FASTNN_UNARY_FUNCTOR(sqrt, kY, (kernels::sqrt(x)), dy*(splat(T(0.5)) / y))
-FASTNN_UNARY_FUNCTOR(exp, kY, exp<T>(x), dy* y)
-FASTNN_UNARY_FUNCTOR(expm1, kY, expm1<T>(x), dy*(y + one))
+FASTNN_UNARY_FUNCTOR(square, kX, x * x, dy * (x + x))
+FASTNN_UNARY_FUNCTOR(sqrt, kY, (kernels::sqrt(x)), dy * (splat(T(0.5)) / y))
+FASTNN_UNARY_FUNCTOR(exp, kY, exp<T>(x), dy * y)
+FASTNN_UNARY_FUNCTOR(expm1, kY, expm1<T>(x), dy * (y + one))
 FASTNN_UNARY_FUNCTOR(log, kX, log<T>(x), dy / x)
 FASTNN_UNARY_FUNCTOR(log1p, kX, log1p<T>(x), dy / (x + one))
-FASTNN_UNARY_FUNCTOR(erf, kX, erf<T>(x), dy*(splat(T(1.1283791670955125739)) * exp<T>(-x * x)))  // 2/sqrt(pi) e^-x^2
-FASTNN_UNARY_FUNCTOR(sigmoid, kY, sigmoid<T>(x), dy*(y*(one - y)))
-FASTNN_UNARY_FUNCTOR(tanh, kY, tanh<T>(x), dy*(one - y * y))
-FASTNN_UNARY_FUNCTOR(softplus, kX, softplus<T>(x), dy* sigmoid<T>(x))
+FASTNN_UNARY_FUNCTOR(erf, kX, erf<T>(x), dy * (splat(T(1.1283791670955125739)) * exp<T>(-x * x)))  // 2/sqrt(pi) e^-x^2
+FASTNN_UNARY_FUNCTOR(sigmoid, kY, sigmoid<T>(x), dy * (y * (one - y)))
+FASTNN_UNARY_FUNCTOR(tanh, kY, tanh<T>(x), dy * (one - y * y))
+FASTNN_UNARY_FUNCTOR(softplus, kX, softplus<T>(x), dy * sigmoid<T>(x))
 FASTNN_UNARY_FUNCTOR(softsign, kX, x / (abs<T>(x) + one), dy / ((abs<T>(x) + one) * (abs<T>(x) + one)))
 FASTNN_UNARY_FUNCTOR(relu, kY, (x <= zero ? zero : x), (y == zero ? zero : dy))
 FASTNN_UNARY_FUNCTOR(leaky_relu, kX, (x < zero ? a * x : x), (x > zero ? dy : a * dy))
 FASTNN_UNARY_FUNCTOR(elu, kX, (x < zero ? a * expm1<T>(x) : x), (x > zero ? dy : dy * (a * exp<T>(x))))
-FASTNN_UNARY_FUNCTOR(selu, kX,
-                     splat(T(kSeluScale)) * (x < zero ? splat(T(kSeluAlpha)) * expm1<T>(x) : x),
-                     dy* splat(T(kSeluScale)) * (x > zero ? one : splat(T(kSeluAlpha)) * exp<T>(x)))
-FASTNN_UNARY_FUNCTOR(gelu, kX, x* normal_cdf<T>(x), dy*(normal_cdf<T>(x) + x * normal_pdf<T>(x)))
-// d/dx x*s(x) = s + x*s*(1 - s)
-FASTNN_UNARY_FUNCTOR(silu, kX, x* sigmoid<T>(x), dy* fma(x* sigmoid<T>(x), one - sigmoid<T>(x), sigmoid<T>(x)))
-// t = tanh(softplus(x)): d/dx x*t = t + x*(1 - t^2)*sigmoid(x)
-FASTNN_UNARY_FUNCTOR(mish, kX, x* tanh<T>(softplus<T>(x)),
-                     dy*(tanh<T>(softplus<T>(x)) +
+FASTNN_UNARY_FUNCTOR(selu, kX, splat(T(kSeluScale)) * (x < zero ? splat(T(kSeluAlpha)) * expm1<T>(x) : x),
+                     dy * splat(T(kSeluScale)) * (x > zero ? one : splat(T(kSeluAlpha)) * exp<T>(x)))
+FASTNN_UNARY_FUNCTOR(gelu, kX, x * normal_cdf<T>(x), dy * (normal_cdf<T>(x) + x * normal_pdf<T>(x)))
+// d/dx x * s(x) = s + x * s * (1 - s)
+FASTNN_UNARY_FUNCTOR(silu, kX, x * sigmoid<T>(x), dy * fma(x * sigmoid<T>(x), one - sigmoid<T>(x), sigmoid<T>(x)))
+// t = tanh(softplus(x)): d/dx x * t = t + x * (1 - t^2)*sigmoid(x)
+FASTNN_UNARY_FUNCTOR(mish, kX, x * tanh<T>(softplus<T>(x)),
+                     dy * (tanh<T>(softplus<T>(x)) +
                          x * (one - tanh<T>(softplus<T>(x)) * tanh<T>(softplus<T>(x))) * sigmoid<T>(x)))
 // Keras 3: relu6(x + 3) / 6
 FASTNN_UNARY_FUNCTOR(hard_sigmoid, kX,
-                     (x <= splat(T(-3)) ? zero : x >= splat(T(3)) ? one : (x + splat(T(3))) / splat(T(6))),
+                     (x <= splat(T(-3))  ? zero
+                      : x >= splat(T(3)) ? one
+                                         : (x + splat(T(3))) / splat(T(6))),
                      ((x > splat(T(-3))) & (x < splat(T(3)))) ? dy / splat(T(6)) : zero)
 FASTNN_UNARY_FUNCTOR(clip, kX, (x < a ? a : x > b ? b : x), (((x >= a) & (x <= b)) ? dy : zero))
+// clang-format on
 #undef FASTNN_UNARY_FUNCTOR
 
 template <class T, template <class> class F>
@@ -122,17 +125,17 @@ constexpr UnaryKernel<T> unary_kernel() {
 }
 
 // A binary functor: forward(x1, x2), and the two products dy * df/dx1, dy * df/dx2.
-#define FASTNN_BINARY_FUNCTOR(name, reads_what, forward_expression, backward1_expression, backward2_expression)   \
-  template <class T>                                                                                             \
-  struct name##_fn {                                                                                             \
-    static constexpr bool reads = reads_what;                                                                    \
-    static FASTNN_INLINE Vec<T> forward(Vec<T> x1, Vec<T> x2) { return forward_expression; }                     \
-    static FASTNN_INLINE Vec<T> backward1(Vec<T> dy, [[maybe_unused]] Vec<T> x1, [[maybe_unused]] Vec<T> x2) {   \
-      return backward1_expression;                                                                               \
-    }                                                                                                            \
-    static FASTNN_INLINE Vec<T> backward2(Vec<T> dy, [[maybe_unused]] Vec<T> x1, [[maybe_unused]] Vec<T> x2) {   \
-      return backward2_expression;                                                                               \
-    }                                                                                                            \
+#define FASTNN_BINARY_FUNCTOR(name, reads_what, forward_expression, backward1_expression, backward2_expression) \
+  template <class T>                                                                                            \
+  struct name##_fn {                                                                                            \
+    static constexpr bool reads = reads_what;                                                                   \
+    static FASTNN_INLINE Vec<T> forward(Vec<T> x1, Vec<T> x2) { return forward_expression; }                    \
+    static FASTNN_INLINE Vec<T> backward1(Vec<T> dy, [[maybe_unused]] Vec<T> x1, [[maybe_unused]] Vec<T> x2) {  \
+      return backward1_expression;                                                                              \
+    }                                                                                                           \
+    static FASTNN_INLINE Vec<T> backward2(Vec<T> dy, [[maybe_unused]] Vec<T> x1, [[maybe_unused]] Vec<T> x2) {  \
+      return backward2_expression;                                                                              \
+    }                                                                                                           \
   };
 
 FASTNN_INLINE float scalar_pow(float x, float y) { return powf(x, y); }
@@ -160,23 +163,23 @@ FASTNN_INLINE Vec<T> pow_backward2(Vec<T> dy, Vec<T> x1, Vec<T> x2) {
   return d;
 }
 
-// Where both are equal each gets half of the gradient, as NumPy-style autodiff (JAX, TensorFlow's maximum gives it to
-// the first; halves keep the sum and the symmetry).
+// Where both are equal each gets half of the gradient, which keeps its sum and the symmetry; TensorFlow gives all of it
+// to the first.
 template <class T>
 FASTNN_INLINE Vec<T> share(Vec<T> dy, Mask<T> mine, Vec<T> x1, Vec<T> x2) {
   return mine ? dy : x1 == x2 ? dy * splat(T(0.5)) : Vec<T>{};
 }
 
+// clang-format off: it takes the products among macro arguments for pointers
 FASTNN_BINARY_FUNCTOR(add, false, x1 + x2, dy, dy)
 FASTNN_BINARY_FUNCTOR(subtract, false, x1 - x2, dy, -dy)
-FASTNN_BINARY_FUNCTOR(multiply, true, x1* x2, dy* x2, dy* x1)
+FASTNN_BINARY_FUNCTOR(multiply, true, x1 * x2, dy * x2, dy * x1)
 FASTNN_BINARY_FUNCTOR(divide, true, x1 / x2, dy / x2, -dy * (x1 / x2) / x2)
 FASTNN_BINARY_FUNCTOR(power, true, (pow_lanes<T>(x1, x2)), (pow_backward1<T>(dy, x1, x2)),
                       (pow_backward2<T>(dy, x1, x2)))
-FASTNN_BINARY_FUNCTOR(maximum, true, (max<T>(x1, x2)), (share<T>(dy, x1 > x2, x1, x2)),
-                      (share<T>(dy, x2 > x1, x1, x2)))
-FASTNN_BINARY_FUNCTOR(minimum, true, (min<T>(x1, x2)), (share<T>(dy, x1 < x2, x1, x2)),
-                      (share<T>(dy, x2 < x1, x1, x2)))
+FASTNN_BINARY_FUNCTOR(maximum, true, (max<T>(x1, x2)), (share<T>(dy, x1 > x2, x1, x2)), (share<T>(dy, x2 > x1, x1, x2)))
+FASTNN_BINARY_FUNCTOR(minimum, true, (min<T>(x1, x2)), (share<T>(dy, x1 < x2, x1, x2)), (share<T>(dy, x2 < x1, x1, x2)))
+// clang-format on
 #undef FASTNN_BINARY_FUNCTOR
 
 template <class T>

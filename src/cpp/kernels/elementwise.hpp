@@ -6,9 +6,30 @@
 namespace fastnn::kernels {
 
 // y = f(x; a, b), with two scalar parameters that most ignore.
-#define FASTNN_UNARY(X)                                                                                       \
-  X(negative) X(abs) X(sign) X(square) X(sqrt) X(exp) X(expm1) X(log) X(log1p) X(erf) X(sigmoid) X(tanh)      \
-  X(softplus) X(softsign) X(relu) X(leaky_relu) X(elu) X(selu) X(gelu) X(silu) X(mish) X(hard_sigmoid) X(clip)
+#define FASTNN_UNARY(X) \
+  X(negative)           \
+  X(abs)                \
+  X(sign)               \
+  X(square)             \
+  X(sqrt)               \
+  X(exp)                \
+  X(expm1)              \
+  X(log)                \
+  X(log1p)              \
+  X(erf)                \
+  X(sigmoid)            \
+  X(tanh)               \
+  X(softplus)           \
+  X(softsign)           \
+  X(relu)               \
+  X(leaky_relu)         \
+  X(elu)                \
+  X(selu)               \
+  X(gelu)               \
+  X(silu)               \
+  X(mish)               \
+  X(hard_sigmoid)       \
+  X(clip)
 // y = f(x1, x2), differentiable in both.
 #define FASTNN_BINARY(X) X(add) X(subtract) X(multiply) X(divide) X(power) X(maximum) X(minimum)
 // y = x1 ? x2, a bool.

@@ -15,14 +15,14 @@ template <class T>
 struct GemmArgs {
   int64_t m, n, k;
   int64_t taps;
-  const T* const* a;      // A_t[i, k] is a[t][i * a_row + k * a_col]
+  const T* const* a;  // A_t[i, k] is a[t][i * a_row + k * a_col]
   int64_t a_row, a_col;
-  const T* const* b;      // B_t[k, j] is b[t][(j / nr) * b_panel + k * b_row + j % nr]
+  const T* const* b;  // B_t[k, j] is b[t][(j / nr) * b_panel + k * b_row + j % nr]
   int64_t b_row, b_panel;
-  bool b_padded;          // packed panels: the last one is nr wide, zeros behind n
-  T* c;                   // C[i, j] is c[i * c_row + j]
+  bool b_padded;  // packed panels: the last one is nr wide, zeros behind n
+  T* c;           // C[i, j] is c[i * c_row + j]
   int64_t c_row;
-  const T* bias;          // (N) or null
+  const T* bias;  // (N) or null
   bool accumulate;
 };
 

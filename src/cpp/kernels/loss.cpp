@@ -40,8 +40,7 @@ void cross_entropy(T* loss, T* state, Targets<T> targets, const T* y_pred, int64
       for (int64_t i = 0; i < classes; i += L)
         largest = max<T>(largest, read(z + i, width_at<T>(i, classes), -kInfinity<T>));
       m = splat(max_lanes<T>(largest));
-      for (int64_t i = 0; i < classes; i += L)
-        sum += exp<T>(read(z + i, width_at<T>(i, classes), -kInfinity<T>) - m);
+      for (int64_t i = 0; i < classes; i += L) sum += exp<T>(read(z + i, width_at<T>(i, classes), -kInfinity<T>) - m);
     } else {
       for (int64_t i = 0; i < classes; i += L) sum += read(z + i, width_at<T>(i, classes));
     }

@@ -211,9 +211,9 @@ void layer_parameters(T* dgamma, T* dbeta, const T* dy, const T* x, T mean, T rs
 }
 
 template <class T>
-constexpr NormKernels<T> kTable{channel_moments<T>, run_moments<T>, channel_gradients<T>, run_gradients<T>,
-                                forward<T>,         backward<T>,    layer_forward<T>,     layer_backward<T>,
-                                layer_parameters<T>};
+constexpr NormKernels<T> kTable{channel_moments<T>, run_moments<T>,    channel_gradients<T>,
+                                run_gradients<T>,   forward<T>,        backward<T>,
+                                layer_forward<T>,   layer_backward<T>, layer_parameters<T>};
 
 }  // namespace
 

@@ -11,8 +11,7 @@ template <class T, class Body>
 FASTNN_INLINE void for_vectors(int64_t n, const Body& body) {
   constexpr int L = kLanes<T>;
   int64_t i = 0;
-  for (; i + L <= n; i += L)
-    body([i](const T* p) { return load(p + i); }, [i](T* p, Vec<T> x) { store(p + i, x); });
+  for (; i + L <= n; i += L) body([i](const T* p) { return load(p + i); }, [i](T* p, Vec<T> x) { store(p + i, x); });
   if (const int part = static_cast<int>(n - i))
     body([i, part](const T* p) { return load_part(p + i, part); },
          [i, part](T* p, Vec<T> x) { store_part(p + i, x, part); });

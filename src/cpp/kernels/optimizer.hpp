@@ -24,8 +24,9 @@ template <class T>
 struct OptimizerKernels {
   void (*sgd)(T* w, const T* g, int64_t n, T rate, T decay);
   void (*momentum)(T* w, const T* g, T* v, int64_t n, const MomentumStep<T>& step);
-  void (*rmsprop)(T* w, const T* g, T* s, T* mean, T* v, int64_t n, const RmspropStep<T>& step);  // mean, v: may be null
-  void (*adam)(T* w, const T* g, T* m, T* v, T* largest, int64_t n, const AdamStep<T>& step);     // largest: may be null
+  void (*rmsprop)(T* w, const T* g, T* s, T* mean, T* v, int64_t n,
+                  const RmspropStep<T>& step);                                                 // mean, v: may be null
+  void (*adam)(T* w, const T* g, T* m, T* v, T* largest, int64_t n, const AdamStep<T>& step);  // largest: may be null
 };
 
 }  // namespace fastnn::kernels

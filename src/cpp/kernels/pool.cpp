@@ -22,12 +22,17 @@ FASTNN_INLINE Range windows_of(int64_t i, int64_t out, int64_t size, int64_t str
   const int64_t reach = i + before - size;  // window o starts behind it: o * stride > reach
   return {reach < 0 ? 0 : reach / stride + 1, at_most((i + before) / stride + 1, out)};
 }
-// The same for the pixels 0, 1, 2 ... in turn, without a division each: those cost more than the pooling of few channels.
+// The same for the pixels 0, 1, 2 ... in turn, without a division each: those cost more than the pooling of few
+// channels.
 class Windows {
  public:
   FASTNN_INLINE Windows(int64_t out, int64_t size, int64_t stride, int64_t before)
-      : out_(out), stride_(stride), begin_(before < size ? 0 : (before - size) / stride + 1), end_(before / stride + 1),
-        to_begin_(begin_ * stride + size - before), to_end_(end_ * stride - before) {}
+      : out_(out),
+        stride_(stride),
+        begin_(before < size ? 0 : (before - size) / stride + 1),
+        end_(before / stride + 1),
+        to_begin_(begin_ * stride + size - before),
+        to_end_(end_ * stride - before) {}
   FASTNN_INLINE Range next() {
     const Range now{begin_, at_most(end_, out_)};
     if (--to_begin_ == 0) ++begin_, to_begin_ = stride_;
@@ -56,19 +61,23 @@ FASTNN_INLINE Mask<T> widen(const Index* p) {
 }
 // GCC 12 takes bytes apart lane by lane here, at three times the cost of the whole pooling.
 #if defined(__AVX512F__)  // the maskz forms, as the plain ones warn of an uninitialised value
-template <> FASTNN_INLINE Mask<float> widen<float, uint8_t>(const uint8_t* p) {
+template <>
+FASTNN_INLINE Mask<float> widen<float, uint8_t>(const uint8_t* p) {
   return (Mask<float>)_mm512_maskz_cvtepu8_epi32(0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-template <> FASTNN_INLINE Mask<double> widen<double, uint8_t>(const uint8_t* p) {
+template <>
+FASTNN_INLINE Mask<double> widen<double, uint8_t>(const uint8_t* p) {
   return (Mask<double>)_mm512_maskz_cvtepu8_epi64(0xFF, _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
 #elif defined(__AVX2__)
-template <> FASTNN_INLINE void narrow<float, uint8_t>(uint8_t* p, Mask<float> v) {
+template <>
+FASTNN_INLINE void narrow<float, uint8_t>(uint8_t* p, Mask<float> v) {
   const __m256i x = (__m256i)v;
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
 }
-template <> FASTNN_INLINE Mask<float> widen<float, uint8_t>(const uint8_t* p) {
+template <>
+FASTNN_INLINE Mask<float> widen<float, uint8_t>(const uint8_t* p) {
   return (Mask<float>)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
 #endif
@@ -79,9 +88,13 @@ struct Whole {
   FASTNN_INLINE Vec<T> get(const T* p) const { return load(p); }
   FASTNN_INLINE void put(T* p, Vec<T> v) const { store(p, v); }
   template <class Index>
-  FASTNN_INLINE Mask<T> get_index(const Index* p) const { return widen<T, Index>(p); }
+  FASTNN_INLINE Mask<T> get_index(const Index* p) const {
+    return widen<T, Index>(p);
+  }
   template <class Index>
-  FASTNN_INLINE void put_index(Index* p, Mask<T> v) const { narrow<T, Index>(p, v); }
+  FASTNN_INLINE void put_index(Index* p, Mask<T> v) const {
+    narrow<T, Index>(p, v);
+  }
 };
 template <class T>
 struct Part {
@@ -161,8 +174,7 @@ void average_forward(T* y, const T* x, int64_t i, const PoolSizes& s) {
       Vec<T> sum{};
       for (int64_t h = rows.begin; h < rows.end; ++h) {  // row sums first: the error grows with h + w, not h * w
         Vec<T> row{};
-        for (int64_t w = columns.begin; w < columns.end; ++w)
-          row += vector.get(x + (h * s.w + w) * s.channels + c);
+        for (int64_t w = columns.begin; w < columns.end; ++w) row += vector.get(x + (h * s.w + w) * s.channels + c);
         sum += row;
       }
       vector.put(y + c, sum / count);
@@ -195,7 +207,8 @@ void average_backward(T* dx, const T* dy, int64_t h, const PoolSizes& s, bool ac
 template <class T>
 constexpr PoolKernels<T> kTable{{max_forward<T, uint8_t>, max_backward<T, uint8_t>},
                                 {max_forward<T, int32_t>, max_backward<T, int32_t>},
-                                average_forward<T>, average_backward<T>};
+                                average_forward<T>,
+                                average_backward<T>};
 
 }  // namespace
 

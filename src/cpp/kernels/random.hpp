@@ -8,7 +8,8 @@ namespace fastnn::kernels {
 // The key and the parts of the counter that do not change from block to block.
 struct PhiloxKey {
   uint32_t key[2];
-  uint32_t counter[4];  // block `index` adds its low 32 bits to counter[0], which is 0, and ors the rest into counter[1]
+  uint32_t
+      counter[4];  // block `index` adds its low 32 bits to counter[0], which is 0, and ors the rest into counter[1]
 };
 
 // Numbers are made this many at a time; `first` of every kernel is a multiple of it.

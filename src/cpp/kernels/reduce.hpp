@@ -27,7 +27,8 @@ struct ReduceKernels {
 
   // dx[i] (+)= dy[i * step] * scale * f'. step is 0 or 1, and x is not read by sum_backward.
   // sum: 1; extremum: x == y or x is NaN; squares: x - y, with y the mean; exp: exp(x - y).
-  using Backward = void (*)(T* dx, const T* dy, const T* x, const T* y, int64_t step, int64_t n, T scale, bool accumulate);
+  using Backward = void (*)(T* dx, const T* dy, const T* x, const T* y, int64_t step, int64_t n, T scale,
+                            bool accumulate);
   Backward sum_backward, extremum_backward, squares_backward, exp_backward;
 };
 

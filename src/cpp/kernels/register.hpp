@@ -5,4 +5,5 @@
 
 #define FASTNN_JOIN_(a, b, c) a##b##_##c
 #define FASTNN_JOIN(a, b, c) FASTNN_JOIN_(a, b, c)
-#define FASTNN_REGISTER(family) void FASTNN_JOIN(register_, family, FASTNN_ISA)(Kernels<float> & f32, Kernels<double> & f64)
+#define FASTNN_REGISTER(family) \
+  void FASTNN_JOIN(register_, family, FASTNN_ISA)(Kernels<float> & f32, Kernels<double> & f64)

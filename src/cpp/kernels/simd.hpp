@@ -35,10 +35,16 @@ constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
 
 template <class T>
 struct IntOf;
-template <> struct IntOf<float> { using type = int32_t; };
-template <> struct IntOf<double> { using type = int64_t; };
+template <>
+struct IntOf<float> {
+  using type = int32_t;
+};
+template <>
+struct IntOf<double> {
+  using type = int64_t;
+};
 template <class T>
-using Int = typename IntOf<T>::type;      // the integer of T's size; Vec<Int<T>> is what a comparison gives
+using Int = typename IntOf<T>::type;  // the integer of T's size; Vec<Int<T>> is what a comparison gives
 template <class T>
 using Mask = Vec<Int<T>>;
 
@@ -73,16 +79,20 @@ FASTNN_INLINE void store_part(T* p, Vec<T> v, int n) {
   for (int i = 0; i < n; ++i) p[i] = lanes[i];
 }
 #if defined(__AVX512F__)
-template <> FASTNN_INLINE Vec<float> load_part(const float* p, int n) {
+template <>
+FASTNN_INLINE Vec<float> load_part(const float* p, int n) {
   return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
 }
-template <> FASTNN_INLINE Vec<double> load_part(const double* p, int n) {
+template <>
+FASTNN_INLINE Vec<double> load_part(const double* p, int n) {
   return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1), p);
 }
-template <> FASTNN_INLINE void store_part(float* p, Vec<float> v, int n) {
+template <>
+FASTNN_INLINE void store_part(float* p, Vec<float> v, int n) {
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
 }
-template <> FASTNN_INLINE void store_part(double* p, Vec<double> v, int n) {
+template <>
+FASTNN_INLINE void store_part(double* p, Vec<double> v, int n) {
   _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1), v);
 }
 #elif defined(__AVX2__)
@@ -92,16 +102,20 @@ FASTNN_INLINE __m256i first_lanes32(int n) {
 FASTNN_INLINE __m256i first_lanes64(int n) {
   return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
 }
-template <> FASTNN_INLINE Vec<float> load_part(const float* p, int n) {
+template <>
+FASTNN_INLINE Vec<float> load_part(const float* p, int n) {
   return _mm256_maskload_ps(p, first_lanes32(n));
 }
-template <> FASTNN_INLINE Vec<double> load_part(const double* p, int n) {
+template <>
+FASTNN_INLINE Vec<double> load_part(const double* p, int n) {
   return _mm256_maskload_pd(p, first_lanes64(n));
 }
-template <> FASTNN_INLINE void store_part(float* p, Vec<float> v, int n) {
+template <>
+FASTNN_INLINE void store_part(float* p, Vec<float> v, int n) {
   _mm256_maskstore_ps(p, first_lanes32(n), v);
 }
-template <> FASTNN_INLINE void store_part(double* p, Vec<double> v, int n) {
+template <>
+FASTNN_INLINE void store_part(double* p, Vec<double> v, int n) {
   _mm256_maskstore_pd(p, first_lanes64(n), v);
 }
 #endif

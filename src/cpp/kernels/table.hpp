@@ -14,15 +14,15 @@
 namespace fastnn::kernels {
 
 // One line per kernel family: X(member of the table, its type). The file of the same name in kernels/ fills it.
-#define FASTNN_KERNEL_FAMILIES(X)      \
-  X(gemm, GemmKernels)                 \
-  X(elementwise, ElementwiseKernels)   \
-  X(reduce, ReduceKernels)             \
-  X(pool, PoolKernels)                 \
-  X(norm, NormKernels)                 \
-  X(softmax, SoftmaxKernels)           \
-  X(loss, LossKernels)                 \
-  X(random, RandomKernels)             \
+#define FASTNN_KERNEL_FAMILIES(X)    \
+  X(gemm, GemmKernels)               \
+  X(elementwise, ElementwiseKernels) \
+  X(reduce, ReduceKernels)           \
+  X(pool, PoolKernels)               \
+  X(norm, NormKernels)               \
+  X(softmax, SoftmaxKernels)         \
+  X(loss, LossKernels)               \
+  X(random, RandomKernels)           \
   X(optimizer, OptimizerKernels)
 
 template <class T>
@@ -39,7 +39,9 @@ namespace fastnn {
 // The table of the instruction set chosen at import.
 template <class T>
 const kernels::Kernels<T>& kernels_for();
-template <> const kernels::Kernels<float>& kernels_for<float>();
-template <> const kernels::Kernels<double>& kernels_for<double>();
+template <>
+const kernels::Kernels<float>& kernels_for<float>();
+template <>
+const kernels::Kernels<double>& kernels_for<double>();
 
 }  // namespace fastnn

@@ -20,12 +20,18 @@ template <class F>
 void with_comparison(kernels::Compare kind, const F& f) {
   using kernels::Compare;
   switch (kind) {
-    case Compare::equal: return f([](auto a, auto b) { return a == b; });
-    case Compare::not_equal: return f([](auto a, auto b) { return a != b; });
-    case Compare::less: return f([](auto a, auto b) { return a < b; });
-    case Compare::less_equal: return f([](auto a, auto b) { return a <= b; });
-    case Compare::greater: return f([](auto a, auto b) { return a > b; });
-    default: return f([](auto a, auto b) { return a >= b; });
+    case Compare::equal:
+      return f([](auto a, auto b) { return a == b; });
+    case Compare::not_equal:
+      return f([](auto a, auto b) { return a != b; });
+    case Compare::less:
+      return f([](auto a, auto b) { return a < b; });
+    case Compare::less_equal:
+      return f([](auto a, auto b) { return a <= b; });
+    case Compare::greater:
+      return f([](auto a, auto b) { return a > b; });
+    default:
+      return f([](auto a, auto b) { return a >= b; });
   }
 }
 
@@ -62,7 +68,8 @@ class Where final : public Op {
  public:
   std::string_view name() const override { return "where"; }
   std::vector<Spec> infer(Specs x) const override {
-    if (x[0].dtype != DType::boolean) throw TypeError(cat("where: expected a condition of dtype bool, got ", x[0].dtype));
+    if (x[0].dtype != DType::boolean)
+      throw TypeError(cat("where: expected a condition of dtype bool, got ", x[0].dtype));
     if (x[1].dtype != x[2].dtype)
       throw TypeError(cat("where: expected x1 and x2 of one dtype, got ", x[1].dtype, " and ", x[2].dtype));
     return {{broadcast(broadcast(x[0].shape, x[1].shape, "where"), x[2].shape, "where"), x[1].dtype}};
@@ -112,7 +119,8 @@ class RoundingOp final : public Op {
   }
   bool differentiable() const override { return false; }
   std::vector<Spec> infer(Specs x) const override {
-    if (!is_floating(x[0].dtype)) throw TypeError(cat(name(), ": expected x of dtype float32 or float64, got ", x[0].dtype));
+    if (!is_floating(x[0].dtype))
+      throw TypeError(cat(name(), ": expected x of dtype float32 or float64, got ", x[0].dtype));
     return {x[0]};
   }
   void forward(Tensors x, Tensors y) const override {

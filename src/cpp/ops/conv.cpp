@@ -24,8 +24,8 @@ constexpr int64_t kChunkPixels = 4096;
 constexpr int64_t kMaxChunks = 32;
 constexpr int64_t kFilterBlock = 128;
 
-// One axis of a sliding sum. Destination position u (of `count`) lies at u * to_step + to_first and reads, for each tap,
-// source position u * from_step + offset where that is inside [0, from).
+// One axis of a sliding sum. Destination position u (of `count`) lies at u * to_step + to_first and reads, for each
+// tap, source position u * from_step + offset where that is inside [0, from).
 struct AxisTap {
   int64_t tap, offset;
 };
@@ -39,7 +39,8 @@ struct Axis {
   std::vector<Segment> segments;
 };
 
-Axis make_axis(int64_t count, int64_t to_first, int64_t to_step, int64_t from_step, int64_t from, std::vector<AxisTap> taps) {
+Axis make_axis(int64_t count, int64_t to_first, int64_t to_step, int64_t from_step, int64_t from,
+               std::vector<AxisTap> taps) {
   Axis axis{count, to_first, to_step, from_step, std::move(taps), {}};
   const int64_t n = static_cast<int64_t>(axis.taps.size());
   for (int64_t u = 0, first = 0, last = 0; u < count; ++u) {
@@ -82,8 +83,8 @@ struct Image {  // (N, H, W, channels)
   int64_t n, h, w, channels;
 };
 
-// to[n, p, j] = (accumulate ? to : 0) + sum over taps t and channels k of from[n, p's pixel for t, k] * B_t[k, j] + bias[j]
-// for groups of channels. B_t[k, j] = kernel[t * b_tap + k * b_row + j * b_col], further groups b_group on.
+// to[n, p, j] = (accumulate ? to : 0) + sum over taps t and channels k of from[n, p's pixel for t, k] * B_t[k, j] +
+// bias[j] for groups of channels. B_t[k, j] = kernel[t * b_tap + k * b_row + j * b_col], further groups b_group on.
 template <class T>
 struct SlidingSum {
   T* to;
@@ -106,7 +107,8 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
   const int64_t nr = gemm.nr, mr = gemm.mr;
   const int64_t K = from_image.channels / groups, N = to_image.channels / groups;
   const int64_t panels = (N + nr - 1) / nr;
-  const int64_t row_taps = static_cast<int64_t>(rows.taps.size()), column_taps = static_cast<int64_t>(columns.taps.size());
+  const int64_t row_taps = static_cast<int64_t>(rows.taps.size()),
+                column_taps = static_cast<int64_t>(columns.taps.size());
   const int64_t taps = row_taps * column_taps;
   const int64_t pixels = rows.count * columns.count;
   if (pixels == 0 || N == 0 || to_image.n == 0) return;
@@ -127,7 +129,8 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
   const int64_t row_fmas = std::max<int64_t>(1, columns.count * taps * K * N * groups);
   const int64_t image_bytes = (from_image.h * from_image.w * from_image.channels + pixels * to_image.channels) *
                               static_cast<int64_t>(sizeof(T));
-  int64_t images = std::max(kTaskFmas / (row_fmas * rows.count), std::min(mr, kGroupBytes / std::max<int64_t>(1, image_bytes)));
+  int64_t images =
+      std::max(kTaskFmas / (row_fmas * rows.count), std::min(mr, kGroupBytes / std::max<int64_t>(1, image_bytes)));
   images = std::clamp<int64_t>(images, 1, to_image.n);
   const int64_t task_rows = images > 1 ? rows.count : std::clamp<int64_t>(4 * kTaskFmas / row_fmas, 1, rows.count);
   const int64_t image_tasks = (to_image.n + images - 1) / images, row_tasks = (rows.count + task_rows - 1) / task_rows;
@@ -156,7 +159,8 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
                         {count_n, from_size, to_size}};
           auto cost = [&](const Along& axis) {
             const int64_t rest = axis.count % mr;  // a short tile still waits for its multiply-adds
-            return (axis.count - rest + (rest == 0 ? 0 : std::max<int64_t>(rest, 4))) * (count_n * count_u * count_v / axis.count);
+            return (axis.count - rest + (rest == 0 ? 0 : std::max<int64_t>(rest, 4))) *
+                   (count_n * count_u * count_v / axis.count);
           };
           for (int i = 1; i < 3; ++i)
             if (cost(along[i]) < cost(along[0])) std::swap(along[0], along[i]);
@@ -164,7 +168,8 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
           for (int64_t i2 = 0; i2 < along[2].count; ++i2)
             for (int64_t i1 = 0; i1 < along[1].count; ++i1) {
               const int64_t from_at = n0 * from_size + u0 * rows.from_step * from_row +
-                                      v0 * columns.from_step * from_image.channels + i2 * along[2].from + i1 * along[1].from;
+                                      v0 * columns.from_step * from_image.channels + i2 * along[2].from +
+                                      i1 * along[1].from;
               const int64_t to_at = n0 * to_size + (u0 * rows.to_step + rows.to_first) * to_row +
                                     (v0 * columns.to_step + columns.to_first) * to_image.channels + i2 * along[2].to +
                                     i1 * along[1].to;
@@ -173,17 +178,28 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
                 for (int64_t r = rs.first_tap; r < rs.last_tap; ++r)
                   for (int64_t q = cs.first_tap; q < cs.last_tap; q += run) {
                     run = 1;
-                    if (whole_rows && columns.taps[cs.last_tap - 1].offset - columns.taps[q].offset == cs.last_tap - 1 - q)
+                    if (whole_rows &&
+                        columns.taps[cs.last_tap - 1].offset - columns.taps[q].offset == cs.last_tap - 1 - q)
                       run = cs.last_tap - q;
                     a[used] = from + (from_at + rows.taps[r].offset * from_row +
                                       columns.taps[q].offset * from_image.channels + g * K);
                     b[used++] = &packed[g * panels * panel + (r * column_taps + q) * K * nr];
                   }
-                gemm.run({.m = along[0].count, .n = N, .k = K * std::max<int64_t>(run, 1), .taps = used,
-                          .a = a, .a_row = along[0].from, .a_col = 1,
-                          .b = b, .b_row = nr, .b_panel = panel, .b_padded = true,
-                          .c = to + to_at + g * N, .c_row = along[0].to,
-                          .bias = bias ? bias + g * N : nullptr, .accumulate = accumulate});
+                gemm.run({.m = along[0].count,
+                          .n = N,
+                          .k = K * std::max<int64_t>(run, 1),
+                          .taps = used,
+                          .a = a,
+                          .a_row = along[0].from,
+                          .a_col = 1,
+                          .b = b,
+                          .b_row = nr,
+                          .b_panel = panel,
+                          .b_padded = true,
+                          .c = to + to_at + g * N,
+                          .c_row = along[0].to,
+                          .bias = bias ? bias + g * N : nullptr,
+                          .accumulate = accumulate});
               }
             }
         }
@@ -207,7 +223,8 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
   const int64_t chunk_pixels = std::max(kChunkPixels, rows * ww.out / kMaxChunks);
   const int64_t chunk_rows = std::max<int64_t>(1, chunk_pixels / std::max<int64_t>(1, block_pixels)) * block_rows;
   const int64_t chunks = std::max<int64_t>(1, (rows + chunk_rows - 1) / chunk_rows);
-  const int64_t filter_block = std::min(kFilterBlock, (F + nr - 1) / nr * nr), filter_blocks = (F + filter_block - 1) / filter_block;
+  const int64_t filter_block = std::min(kFilterBlock, (F + nr - 1) / nr * nr),
+                filter_blocks = (F + filter_block - 1) / filter_block;
   const int64_t tasks = chunks * groups * filter_blocks;
 
   // Products of one call: taps [q0, q1) of a kernel row, output columns [v0, v1).
@@ -247,7 +264,8 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
       const int64_t f0 = task % filter_blocks * filter_block, count_f = std::min(filter_block, F - f0);
       T* const panels = &packed[task * block_pixels * filter_block];
       T* const sum = sums + chunk * size + g * F + f0;
-      for (int64_t i = 0; i < wh.size * ww.size * C; ++i) std::memset(sum + i * filters, 0, static_cast<size_t>(count_f) * sizeof(T));
+      for (int64_t i = 0; i < wh.size * ww.size * C; ++i)
+        std::memset(sum + i * filters, 0, static_cast<size_t>(count_f) * sizeof(T));
       const int64_t chunk_end = std::min((chunk + 1) * chunk_rows, rows);
       for (int64_t row0 = chunk * chunk_rows; row0 < chunk_end; row0 += block_rows) {
         const int64_t row1 = std::min(row0 + block_rows, chunk_end), block = (row1 - row0) * ww.out;
@@ -262,11 +280,21 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
             bool down = false;
             auto flush = [&] {
               if (used > 0)
-                gemm.run({.m = (unit.q1 - unit.q0) * C, .n = count_f, .k = depth, .taps = used,
-                          .a = a, .a_row = 1, .a_col = down ? wh.stride * in.w * in.channels : ww.stride * in.channels,
-                          .b = b, .b_row = down ? ww.out * nr : nr, .b_panel = block * nr, .b_padded = true,
-                          .c = sum + (r * ww.size + unit.q0) * C * filters, .c_row = filters,
-                          .bias = nullptr, .accumulate = true});
+                gemm.run({.m = (unit.q1 - unit.q0) * C,
+                          .n = count_f,
+                          .k = depth,
+                          .taps = used,
+                          .a = a,
+                          .a_row = 1,
+                          .a_col = down ? wh.stride * in.w * in.channels : ww.stride * in.channels,
+                          .b = b,
+                          .b_row = down ? ww.out * nr : nr,
+                          .b_panel = block * nr,
+                          .b_padded = true,
+                          .c = sum + (r * ww.size + unit.q0) * C * filters,
+                          .c_row = filters,
+                          .bias = nullptr,
+                          .accumulate = true});
               used = 0;
             };
             auto add = [&](int64_t row, int64_t v, bool add_down, int64_t add_depth) {
@@ -299,9 +327,9 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
     });
 }
 
-// y[n, i, j, f] = sum_{r, q, c} x[n, i*s + r*d - before, j*s + q*d - before, c] * kernel[r, q, c, f] + bias[f], over the
-// pixels inside the image only: padding never multiplies a weight.
-// dx, dkernel: the same sum over the other two of (x, kernel, y); db = sum of dy over all pixels.
+// y[n, i, j, f] = sum_{r, q, c} x[n, i*s + r*d - before, j*s + q*d - before, c] * kernel[r, q, c, f] + bias[f], over
+// the pixels inside the image only: padding never multiplies a weight. dx, dkernel: the same sum over the other two of
+// (x, kernel, y); db = sum of dy over all pixels.
 class Conv2d final : public Op {
  public:
   Conv2d(const ConvParams& params, bool has_bias) : p_(params), has_bias_(has_bias) {}
@@ -319,8 +347,9 @@ class Conv2d final : public Op {
       throw ValueError(cat("conv2d: expected kernel of at least one channel and one filter, got ", kernel));
     if (in.rank() != 4 || !same_dim(in[3], channels)) {
       const bool first = in.rank() == 4 && in[1] == channels;
-      throw ValueError(cat("conv2d: expected x of shape (batch, height, width, ", channels == kUnknown ? "channels" : cat(channels),
-                           "), got ", in, first ? "; channels go last: x.transpose(0, 2, 3, 1)" : ""));
+      throw ValueError(cat("conv2d: expected x of shape (batch, height, width, ",
+                           channels == kUnknown ? "channels" : cat(channels), "), got ", in,
+                           first ? "; channels go last: x.transpose(0, 2, 3, 1)" : ""));
     }
     if (x[0].dtype != x[1].dtype)
       throw TypeError(cat("conv2d: expected x and kernel of one dtype, got ", x[0].dtype, " and ", x[1].dtype));
@@ -329,8 +358,9 @@ class Conv2d final : public Op {
       throw ValueError(cat("conv2d: expected bias of shape ", Shape{kernel[3]}, " and dtype ", x[0].dtype, ", got ",
                            x[2].shape, " and ", x[2].dtype));
     if (std::max(p_.stride_h, p_.stride_w) > 1 && std::max(p_.dilation_h, p_.dilation_w) > 1)
-      throw ValueError(cat("conv2d: expected strides or dilation_rate to be 1, got strides ", Shape{p_.stride_h, p_.stride_w},
-                           " and dilation_rate ", Shape{p_.dilation_h, p_.dilation_w}));
+      throw ValueError(cat("conv2d: expected strides or dilation_rate to be 1, got strides ",
+                           Shape{p_.stride_h, p_.stride_w}, " and dilation_rate ",
+                           Shape{p_.dilation_h, p_.dilation_w}));
     check_window("conv2d", "kernel", "height", in[1], kernel[0], p_.stride_h, p_.dilation_h, p_.same);
     check_window("conv2d", "kernel", "width", in[2], kernel[1], p_.stride_w, p_.dilation_w, p_.same);
     return {{{in[0], rows(in, kernel).out, columns(in, kernel).out, kernel[3]}, x[0].dtype}};
@@ -340,9 +370,19 @@ class Conv2d final : public Op {
       using T = decltype(zero);
       const Shape& kernel = x[1].shape();
       const int64_t C = kernel[2], F = kernel[3];
-      const SlidingSum<T> sum{y[0].data<T>(), image(y[0].shape()), x[0].data<T>(), image(x[0].shape()),
-                              x[1].data<T>(), C * F, F, 1, F / p_.groups, kernel[1], p_.groups,
-                              has_bias_ ? x[2].data<T>() : nullptr, false};
+      const SlidingSum<T> sum{y[0].data<T>(),
+                              image(y[0].shape()),
+                              x[0].data<T>(),
+                              image(x[0].shape()),
+                              x[1].data<T>(),
+                              C * F,
+                              F,
+                              1,
+                              F / p_.groups,
+                              kernel[1],
+                              p_.groups,
+                              has_bias_ ? x[2].data<T>() : nullptr,
+                              false};
       sum.run(forward_axis(rows(x[0].shape(), kernel)), forward_axis(columns(x[0].shape(), kernel)));
     });
   }
@@ -355,9 +395,19 @@ class Conv2d final : public Op {
       const Window wh = rows(in, kernel), ww = columns(in, kernel);
       const T* dy = b.dy[0].data<T>();
       if (b.dx[0]) {
-        const SlidingSum<T> sum{b.dx[0].to.template data<T>(), image(in), dy, image(out),
-                                b.x[1].data<T>(), C * F, 1, F, F / p_.groups, kernel[1], p_.groups,
-                                nullptr, b.dx[0].accumulate};
+        const SlidingSum<T> sum{b.dx[0].to.template data<T>(),
+                                image(in),
+                                dy,
+                                image(out),
+                                b.x[1].data<T>(),
+                                C * F,
+                                1,
+                                F,
+                                F / p_.groups,
+                                kernel[1],
+                                p_.groups,
+                                nullptr,
+                                b.dx[0].accumulate};
         const std::vector<Axis> all_columns = backward_axes(ww);
         for (const Axis& h : backward_axes(wh))
           for (const Axis& w : all_columns) sum.run(h, w);

@@ -1,9 +1,9 @@
 #include "ops/dense.hpp"
 
 #include "core/parallel.hpp"
+#include "core/scratch.hpp"
 #include "ops/gemm.hpp"
 #include "ops/reduce.hpp"
-#include "core/scratch.hpp"
 
 namespace fastnn {
 
@@ -50,8 +50,7 @@ class Dense final : public Op {
       if (b.dx[1])
         gemm<T>(K, N, M, {b.x[0].data<T>(), 1, K}, {dy, N, 1}, b.dx[1].to.template data<T>(), N, nullptr,
                 b.dx[1].accumulate);
-      if (has_bias_ && b.dx[2])
-        sum_axes<T>(dy, {M, N}, 1u, b.dx[2].to.template data<T>(), b.dx[2].accumulate);
+      if (has_bias_ && b.dx[2]) sum_axes<T>(dy, {M, N}, 1u, b.dx[2].to.template data<T>(), b.dx[2].accumulate);
     });
   }
 
@@ -70,7 +69,8 @@ class Matmul final : public Op {
     if (a.rank() < 2 || b.rank() < 2)
       throw ValueError(cat("matmul: expected operands of at least 2 dimensions, got shapes ", a, " and ", b));
     if (x[0].dtype != x[1].dtype || !is_floating(x[0].dtype))
-      throw TypeError(cat("matmul: expected two float32 or two float64 operands, got ", x[0].dtype, " and ", x[1].dtype));
+      throw TypeError(
+          cat("matmul: expected two float32 or two float64 operands, got ", x[0].dtype, " and ", x[1].dtype));
     const int64_t m = a[a.rank() - (ta_ ? 1 : 2)], k = a[a.rank() - (ta_ ? 2 : 1)];
     const int64_t k2 = b[b.rank() - (tb_ ? 1 : 2)], n = b[b.rank() - (tb_ ? 2 : 1)];
     if (!same_dim(k, k2))
@@ -143,16 +143,26 @@ class Matmul final : public Op {
     int64_t m, n, k, batch, a_count, b_count;
     Shape out, a_shape, b_shape;
     Sizes(const Matmul& op, const Shape& as, const Shape& bs, const Shape& ys)
-        : ta(op.ta_), tb(op.tb_), m(ys[ys.rank() - 2]), n(ys.back()), k(as[as.rank() - (op.ta_ ? 2 : 1)]),
-          out(lead(ys)), a_shape(lead(as)), b_shape(lead(bs)) {
+        : ta(op.ta_),
+          tb(op.tb_),
+          m(ys[ys.rank() - 2]),
+          n(ys.back()),
+          k(as[as.rank() - (op.ta_ ? 2 : 1)]),
+          out(lead(ys)),
+          a_shape(lead(as)),
+          b_shape(lead(bs)) {
       batch = numel(out);
       a_count = numel(a_shape);
       b_count = numel(b_shape);
     }
     template <class T>
-    Matrix<T> a(const T* p) const { return ta ? Matrix<T>{p, 1, m} : Matrix<T>{p, k, 1}; }
+    Matrix<T> a(const T* p) const {
+      return ta ? Matrix<T>{p, 1, m} : Matrix<T>{p, k, 1};
+    }
     template <class T>
-    Matrix<T> b(const T* p) const { return tb ? Matrix<T>{p, 1, k} : Matrix<T>{p, n, 1}; }
+    Matrix<T> b(const T* p) const {
+      return tb ? Matrix<T>{p, 1, k} : Matrix<T>{p, n, 1};
+    }
     int64_t a_index(int64_t i) const { return index(a_shape, i); }
     int64_t b_index(int64_t i) const { return index(b_shape, i); }
     // Which matrix of an operand with leading shape `own` belongs to matrix i of the output.

@@ -27,12 +27,18 @@ constexpr int64_t kWork = 1;
 template <class T>
 T unary_integer(Unary kind, T x, double a, double b) {
   switch (kind) {
-    case Unary::negative: return static_cast<T>(-x);
-    case Unary::abs: return x < T(0) ? static_cast<T>(-x) : x;
-    case Unary::sign: return static_cast<T>((x > T(0)) - (x < T(0)));
-    case Unary::square: return static_cast<T>(x * x);
-    case Unary::relu: return x > T(0) ? x : T(0);
-    default: return static_cast<T>(std::fmin(std::fmax(static_cast<double>(x), a), b));  // clip
+    case Unary::negative:
+      return static_cast<T>(-x);
+    case Unary::abs:
+      return x < T(0) ? static_cast<T>(-x) : x;
+    case Unary::sign:
+      return static_cast<T>((x > T(0)) - (x < T(0)));
+    case Unary::square:
+      return static_cast<T>(x * x);
+    case Unary::relu:
+      return x > T(0) ? x : T(0);
+    default:
+      return static_cast<T>(std::fmin(std::fmax(static_cast<double>(x), a), b));  // clip
   }
 }
 constexpr bool has_integer(Unary kind) {
@@ -95,11 +101,16 @@ class UnaryOp final : public Op {
 template <class T>
 T binary_integer(Binary kind, T a, T b) {
   switch (kind) {
-    case Binary::add: return static_cast<T>(a + b);
-    case Binary::subtract: return static_cast<T>(a - b);
-    case Binary::multiply: return static_cast<T>(a * b);
-    case Binary::maximum: return a > b ? a : b;
-    default: return a < b ? a : b;  // minimum
+    case Binary::add:
+      return static_cast<T>(a + b);
+    case Binary::subtract:
+      return static_cast<T>(a - b);
+    case Binary::multiply:
+      return static_cast<T>(a * b);
+    case Binary::maximum:
+      return a > b ? a : b;
+    default:
+      return a < b ? a : b;  // minimum
   }
 }
 
@@ -110,8 +121,7 @@ class BinaryOp final : public Op {
   std::vector<Spec> infer(Specs x) const override {
     if (x[0].dtype != x[1].dtype)
       throw TypeError(cat(name(), ": expected two operands of one dtype, got ", x[0].dtype, " and ", x[1].dtype));
-    if (!is_floating(x[0].dtype) &&
-        (x[0].dtype == DType::boolean || kind_ == Binary::divide || kind_ == Binary::power))
+    if (!is_floating(x[0].dtype) && (x[0].dtype == DType::boolean || kind_ == Binary::divide || kind_ == Binary::power))
       throw TypeError(cat(name(), ": expected operands of dtype float32 or float64, got ", x[0].dtype));
     return {{broadcast(x[0].shape, x[1].shape, kBinaryNames[static_cast<int>(kind_)]), x[0].dtype}};
   }

@@ -52,11 +52,21 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
         const int64_t depth = std::min(kGemmDepth, k - k0);
         const T* const a_tap = a.data + i * a.row + k0 * a.col;
         const T* const b_tap = pack ? packed.data() + panels * nr * k0 + j * depth : b.data + k0 * b.row + j;
-        kernel.run({.m = std::min(row_block, m - i), .n = columns, .k = depth, .taps = 1,
-                    .a = &a_tap, .a_row = a.row, .a_col = a.col,
-                    .b = &b_tap, .b_row = pack ? nr : b.row, .b_panel = pack ? nr * depth : nr, .b_padded = pack,
-                    .c = c + i * c_row + j, .c_row = c_row,
-                    .bias = bias && k0 + kGemmDepth >= k ? bias + j : nullptr, .accumulate = accumulate || k0 > 0});
+        kernel.run({.m = std::min(row_block, m - i),
+                    .n = columns,
+                    .k = depth,
+                    .taps = 1,
+                    .a = &a_tap,
+                    .a_row = a.row,
+                    .a_col = a.col,
+                    .b = &b_tap,
+                    .b_row = pack ? nr : b.row,
+                    .b_panel = pack ? nr * depth : nr,
+                    .b_padded = pack,
+                    .c = c + i * c_row + j,
+                    .c_row = c_row,
+                    .bias = bias && k0 + kGemmDepth >= k ? bias + j : nullptr,
+                    .accumulate = accumulate || k0 > 0});
       }
     }
   });

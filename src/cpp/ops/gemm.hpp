@@ -16,6 +16,7 @@ struct Matrix {
 // depend on m, on the packing or on the threads.
 constexpr int64_t kGemmDepth = 256;
 template <class T>
-void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64_t c_row, const T* bias, bool accumulate);
+void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64_t c_row, const T* bias,
+          bool accumulate);
 
 }  // namespace fastnn

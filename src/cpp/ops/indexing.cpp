@@ -42,8 +42,8 @@ class Slice final : public Op {
     const Shape& shape = x[0].shape;
     const int rank = shape.rank();
     if (ranges_.size() > static_cast<size_t>(rank))
-      throw IndexError(cat("too many indices for tensor: tensor is ", rank, "-dimensional, but ", ranges_.size(),
-                           " were indexed"));
+      throw IndexError(
+          cat("too many indices for tensor: tensor is ", rank, "-dimensional, but ", ranges_.size(), " were indexed"));
     Shape y;
     for (int d = 0; d < rank; ++d) {
       const Range range = of(d);
@@ -73,7 +73,8 @@ class Slice final : public Op {
     with_float(dx.dtype(), "backward", [&](auto zero) {
       using T = decltype(zero);
       if (b.dy[0].size() > 0)
-        move_strided(walk.kept, b.dy[0].data<T>(), row_major(walk.kept), dx.data<T>() + walk.offset, walk.strides, true);
+        move_strided(walk.kept, b.dy[0].data<T>(), row_major(walk.kept), dx.data<T>() + walk.offset, walk.strides,
+                     true);
     });
   }
 
@@ -180,7 +181,9 @@ class Take final : public Op {
  private:
   struct Sizes {
     Sizes(const Shape& shape, int64_t given)
-        : axis(normalize_axis(given, shape.rank(), "take")), outer(numel(shape, 0, axis)), n(shape[axis]),
+        : axis(normalize_axis(given, shape.rank(), "take")),
+          outer(numel(shape, 0, axis)),
+          n(shape[axis]),
           inner(numel(shape, axis + 1, shape.rank())) {}
     int axis;
     int64_t outer, n, inner;
@@ -198,8 +201,8 @@ class TakeAlongAxis final : public Op {
     bool fits = x[0].shape.rank() == x[1].shape.rank();
     for (int d = 0; fits && d < x[0].shape.rank(); ++d) fits = d == axis || same_dim(x[0].shape[d], x[1].shape[d]);
     if (!fits)
-      throw ValueError(cat("take_along_axis: expected indices of x's shape ", x[0].shape, " but for axis ", axis, ", got ",
-                           x[1].shape));
+      throw ValueError(cat("take_along_axis: expected indices of x's shape ", x[0].shape, " but for axis ", axis,
+                           ", got ", x[1].shape));
     return {{x[1].shape, x[0].dtype}};
   }
   void forward(Tensors x, Tensors y) const override {

@@ -96,8 +96,8 @@ class CrossEntropy final : public Op {
       const T* y_pred = x[1].data<T>();
       T *loss = y[0].data<T>(), *state = y[1].data<T>();
       parallel_for(rows, grain_for(kWork * classes), [&](int64_t begin, int64_t end) {
-        kernel(loss + begin, state + 2 * begin, from_row(targets, begin, classes), y_pred + begin * classes, end - begin,
-               classes, from_logits_);
+        kernel(loss + begin, state + 2 * begin, from_row(targets, begin, classes), y_pred + begin * classes,
+               end - begin, classes, from_logits_);
       });
     });
   }
@@ -187,9 +187,12 @@ class MeanOverRow final : public Op {
  private:
   const char* title() const {
     switch (kind_) {
-      case MeanLoss::squared: return "mean_squared_error";
-      case MeanLoss::absolute: return "mean_absolute_error";
-      default: return "binary_crossentropy";
+      case MeanLoss::squared:
+        return "mean_squared_error";
+      case MeanLoss::absolute:
+        return "mean_absolute_error";
+      default:
+        return "binary_crossentropy";
     }
   }
   MeanLoss kind_;
@@ -288,9 +291,7 @@ class WeightedMean final : public Op {
 OpPtr categorical_crossentropy(bool from_logits, double label_smoothing) {
   return std::make_shared<CrossEntropy>(false, from_logits, label_smoothing);
 }
-OpPtr sparse_categorical_crossentropy(bool from_logits) {
-  return std::make_shared<CrossEntropy>(true, from_logits, 0);
-}
+OpPtr sparse_categorical_crossentropy(bool from_logits) { return std::make_shared<CrossEntropy>(true, from_logits, 0); }
 OpPtr mean_loss(MeanLoss kind, double label_smoothing) { return std::make_shared<MeanOverRow>(kind, label_smoothing); }
 OpPtr weighted_mean(Reduction reduction, bool has_weight, bool has_normalizer) {
   return std::make_shared<WeightedMean>(reduction, has_weight, has_normalizer);

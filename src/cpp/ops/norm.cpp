@@ -118,9 +118,8 @@ void gradient_sums(const T* dy, const T* x, const T* mean, const Channels& v, do
 template <class Body>
 void for_blocks(const Channels& v, const Body& body) {
   if (v.last()) {
-    parallel_for(v.outer, grain_for(v.channels), [&](int64_t begin, int64_t end) {
-      body(begin * v.channels, end - begin, v.channels, 0, 1);
-    });
+    parallel_for(v.outer, grain_for(v.channels),
+                 [&](int64_t begin, int64_t end) { body(begin * v.channels, end - begin, v.channels, 0, 1); });
     return;
   }
   const int64_t pieces = (v.inner + kRun - 1) / kRun;
@@ -143,7 +142,10 @@ void write_channels(const Gradient& to, int64_t channels, const F& f) {
 class BatchNormalization final : public Op {
  public:
   BatchNormalization(int64_t axis, double epsilon, bool training, bool has_gamma, bool has_beta)
-      : axis_(axis), epsilon_(epsilon), training_(training), gamma_(has_gamma ? (training ? 1 : 3) : 0),
+      : axis_(axis),
+        epsilon_(epsilon),
+        training_(training),
+        gamma_(has_gamma ? (training ? 1 : 3) : 0),
         beta_(has_beta ? (training ? 1 : 3) + (has_gamma ? 1 : 0) : 0) {}
   std::string_view name() const override { return title(); }
   std::vector<Spec> infer(Specs x) const override {
@@ -157,8 +159,8 @@ class BatchNormalization final : public Op {
       if (x[i].dtype != in.dtype)
         throw TypeError(cat(title(), ": expected ", what, " of x's dtype ", in.dtype, ", got ", x[i].dtype));
       if (x[i].shape.rank() != 1 || !same_dim(x[i].shape[0], channels))
-        throw ValueError(cat(title(), ": expected ", what, " of shape (", in.shape[axis], ",), the size of axis ", axis_,
-                             " of x ", in.shape, ", got ", x[i].shape));
+        throw ValueError(cat(title(), ": expected ", what, " of shape (", in.shape[axis], ",), the size of axis ",
+                             axis_, " of x ", in.shape, ", got ", x[i].shape));
       channels = known_dim(channels, x[i].shape[0]);
     }
     if (!training_) return {in};

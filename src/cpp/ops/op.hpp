@@ -22,9 +22,9 @@ struct Gradient {
 
 struct BackwardArgs {
   Specs x_spec, y_spec;
-  Tensors x, y;                     // undefined where reads_input / reads_output says no
-  Tensors dy;                       // undefined: that output does not matter, its gradient is zero
-  std::span<const Gradient> dx;     // serve in order
+  Tensors x, y;                  // undefined where reads_input / reads_output says no
+  Tensors dy;                    // undefined: that output does not matter, its gradient is zero
+  std::span<const Gradient> dx;  // serve in order
 };
 
 class Op {
@@ -42,9 +42,7 @@ class Op {
   virtual bool differentiable() const { return true; }
   virtual bool reads_input(size_t) const { return false; }
   virtual bool reads_output(size_t) const { return false; }
-  virtual void backward(const BackwardArgs&) const {
-    throw StateError(std::string(name()) + ": has no gradient");
-  }
+  virtual void backward(const BackwardArgs&) const { throw StateError(std::string(name()) + ": has no gradient"); }
 
   // y[0] is x[0] under another shape: no memory moves and forward is not called.
   virtual bool is_view() const { return false; }

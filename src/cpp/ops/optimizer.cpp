@@ -35,8 +35,8 @@ class Update : public Op {
       throw ValueError(cat(name(), ": expected learning_rate to be one floating number, got shape ", rate.shape,
                            " and dtype ", rate.dtype));
     if (step.shape.rank() != 0 || step.dtype != DType::int64)
-      throw ValueError(cat(name(), ": expected step to be one int64 number, got shape ", step.shape, " and dtype ",
-                           step.dtype));
+      throw ValueError(
+          cat(name(), ": expected step to be one int64 number, got shape ", step.shape, " and dtype ", step.dtype));
     std::vector<int64_t> sizes;
     for (size_t i = 0; i < n; ++i) {
       const Spec &w = x[i], &g = x[n + slots() + i];
@@ -86,10 +86,11 @@ class Update : public Op {
     const SegmentLayout layout = segment_layout(sizes, DTypeOf<T>::value);
     std::vector<Segment> segments;
     for (size_t i = 0; i < n; ++i)
-      segments.push_back({x[i].data<T>(), x[n + slots() + i].template data<T>(), layout.offset[i],
-                          layout.offset[i] + sizes[i]});
+      segments.push_back(
+          {x[i].data<T>(), x[n + slots() + i].template data<T>(), layout.offset[i], layout.offset[i] + sizes[i]});
     parallel_for(layout.size, kChunkWork, [&](int64_t begin, int64_t end) {
-      auto it = std::partition_point(segments.begin(), segments.end(), [&](const Segment& s) { return s.end <= begin; });
+      auto it =
+          std::partition_point(segments.begin(), segments.end(), [&](const Segment& s) { return s.end <= begin; });
       for (; it != segments.end() && it->begin < end; ++it) {
         const int64_t from = std::max(begin, it->begin), to = std::min(end, it->end);
         if (from < to) kernel(it->w + (from - it->begin), it->g + (from - it->begin), from, to - from);
@@ -116,9 +117,7 @@ class SgdUpdate final : public Update {
         run<T>(x, [&](T* w, const T* g, int64_t, int64_t n) { k.sgd(w, g, n, static_cast<T>(lr), decay); });
         return;
       }
-      const double factor = p_.form == MomentumForm::keras   ? -lr
-                            : p_.form == MomentumForm::torch ? 1
-                                                             : 1 - p_.momentum;
+      const double factor = p_.form == MomentumForm::keras ? -lr : p_.form == MomentumForm::torch ? 1 : 1 - p_.momentum;
       const kernels::MomentumStep<T> step{static_cast<T>(p_.momentum), static_cast<T>(factor),
                                           static_cast<T>(p_.form == MomentumForm::keras ? 1 : -lr), decay, p_.nesterov};
       T* v = slot<T>(x, 0);
@@ -142,10 +141,10 @@ class RmspropUpdate final : public Update {
       using T = decltype(zero);
       const auto kernel = kernels_for<T>().optimizer.rmsprop;
       const double lr = rate(x);
-      const kernels::RmspropStep<T> step{static_cast<T>(p_.rho),     static_cast<T>(1 - p_.rho),
-                                         static_cast<T>(p_.momentum), static_cast<T>(lr),
-                                         static_cast<T>(p_.epsilon),  static_cast<T>(lr * p_.weight_decay),
-                                         p_.epsilon_inside};
+      const kernels::RmspropStep<T> step{
+          static_cast<T>(p_.rho), static_cast<T>(1 - p_.rho), static_cast<T>(p_.momentum),
+          static_cast<T>(lr),     static_cast<T>(p_.epsilon), static_cast<T>(lr * p_.weight_decay),
+          p_.epsilon_inside};
       T* s = slot<T>(x, 0);
       T* mean = p_.centered ? slot<T>(x, 1) : nullptr;
       T* v = p_.momentum != 0 ? slot<T>(x, slots() - 1) : nullptr;

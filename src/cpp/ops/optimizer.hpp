@@ -1,8 +1,8 @@
 // Optimizer steps on n variables at once. Inputs: n weights, the slots, n gradients, learning_rate (0-d floating) and
 // step (0-d int64, the number of updates made before); weights and slots are updated in place, nothing comes out.
 //
-// A slot holds one value per weight element, in one vector: variable i at element segment_layout().offset[i], on 64-byte
-// boundaries. For a single variable that is its own size, in any shape.
+// A slot holds one value per weight element, in one vector: variable i at element segment_layout().offset[i], on
+// 64-byte boundaries. For a single variable that is its own size, in any shape.
 #pragma once
 #include "ops/op.hpp"
 

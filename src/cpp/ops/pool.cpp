@@ -49,9 +49,11 @@ class Pool2d final : public Op {
       const kernels::PoolSizes s = sizes(x[0].shape());
       const int64_t in = s.h * s.w * s.channels, out_row = s.out_w * s.channels;
       auto each_row = [&](auto&& row) {
-        parallel_for(x[0].shape()[0] * s.out_h, grain_for(out_row * s.size_h * s.size_w / 8), [&](int64_t begin, int64_t end) {
-          for (int64_t i = begin; i < end; ++i) row(i * out_row, x[0].data<T>() + i / s.out_h * in, i % s.out_h);
-        });
+        parallel_for(x[0].shape()[0] * s.out_h, grain_for(out_row * s.size_h * s.size_w / 8),
+                     [&](int64_t begin, int64_t end) {
+                       for (int64_t i = begin; i < end; ++i)
+                         row(i * out_row, x[0].data<T>() + i / s.out_h * in, i % s.out_h);
+                     });
       };
       if (kind_ == Pool::average)
         each_row([&](int64_t at, const T* image, int64_t i) { k.average_forward(y[0].data<T>() + at, image, i, s); });
@@ -117,7 +119,8 @@ OpPtr pool2d(Pool kind, const PoolParams& params) {
   return std::make_shared<Pool2d>(kind, Pool2d::Extent::window, params);
 }
 OpPtr global_pool2d(Pool kind, bool keepdims) {
-  return std::make_shared<Pool2d>(kind, keepdims ? Pool2d::Extent::image_keepdims : Pool2d::Extent::image, PoolParams{});
+  return std::make_shared<Pool2d>(kind, keepdims ? Pool2d::Extent::image_keepdims : Pool2d::Extent::image,
+                                  PoolParams{});
 }
 
 }  // namespace fastnn

@@ -21,14 +21,15 @@ static_assert(kGrain % kRandomBlock == 0);
 
 // The constant parts of PhiloxStream::block.
 PhiloxKey philox_key(RandomStream s, uint64_t step) {
-  return {{static_cast<uint32_t>(s.seed), static_cast<uint32_t>(s.seed >> 32)},
-          {0, s.stream << 8, static_cast<uint32_t>(step),
-           static_cast<uint32_t>(step >> 32) | (s.stream & 0xFF000000u)}};
+  return {
+      {static_cast<uint32_t>(s.seed), static_cast<uint32_t>(s.seed >> 32)},
+      {0, s.stream << 8, static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32) | (s.stream & 0xFF000000u)}};
 }
 
 void check_step(const Spec& step, std::string_view op) {
   if (step.shape.rank() != 0 || step.dtype != DType::int64)
-    throw ValueError(cat(op, ": expected step to be one int64 number, got shape ", step.shape, " and dtype ", step.dtype));
+    throw ValueError(
+        cat(op, ": expected step to be one int64 number, got shape ", step.shape, " and dtype ", step.dtype));
 }
 
 uint64_t step_of(const Tensor& step) { return static_cast<uint64_t>(*step.data<int64_t>()); }
@@ -89,8 +90,7 @@ class RandomNumbers final : public Op {
       throw ValueError(cat(name(), ": expected finite parameters, got ", a_, " and ", b_));
     if (kind_ == Distribution::uniform && a_ > b_)
       throw ValueError(cat(name(), ": expected minval <= maxval, got ", a_, " and ", b_));
-    if (kind_ != Distribution::uniform && b_ < 0)
-      throw ValueError(cat(name(), ": expected stddev >= 0, got ", b_));
+    if (kind_ != Distribution::uniform && b_ < 0) throw ValueError(cat(name(), ": expected stddev >= 0, got ", b_));
     return {spec_};
   }
   void forward(Tensors x, Tensors y) const override {

@@ -43,7 +43,8 @@ void in_chunks(int64_t outer, int64_t rows, int64_t inner, T* y, bool accumulate
       piece(&partial[task * inner], o, first, std::min(chunk_rows, rows - first), false);
     }
   });
-  for (int64_t o = 0; o < outer; ++o) combine(y + o * inner, &partial[o * chunks * inner], chunks, inner, inner, accumulate);
+  for (int64_t o = 0; o < outer; ++o)
+    combine(y + o * inner, &partial[o * chunks * inner], chunks, inner, inner, accumulate);
 }
 
 template <class T>
@@ -117,7 +118,8 @@ template void sum_to_shape(const double*, const Shape&, double*, const Shape&, b
 
 namespace {
 
-constexpr const char* kNames[] = {"sum", "mean", "max", "min", "prod", "var", "logsumexp", "argmax", "argmin", "all", "any"};
+constexpr const char* kNames[] = {"sum",       "mean",   "max",    "min", "prod", "var",
+                                  "logsumexp", "argmax", "argmin", "all", "any"};
 
 // Integers and booleans fold one by one.
 template <class T, Reduction kind>
@@ -149,18 +151,26 @@ Fold<T> fold_for(Reduction kind) {
   if constexpr (std::is_floating_point_v<T>) {
     const auto& k = kernels_for<T>().reduce;
     switch (kind) {
-      case Reduction::max: return {k.max, k.max_rows};
-      case Reduction::min: return {k.min, k.min_rows};
-      case Reduction::prod: return {k.prod, k.prod_rows};
-      default: return {k.sum, k.sum_rows};
+      case Reduction::max:
+        return {k.max, k.max_rows};
+      case Reduction::min:
+        return {k.min, k.min_rows};
+      case Reduction::prod:
+        return {k.prod, k.prod_rows};
+      default:
+        return {k.sum, k.sum_rows};
     }
   } else {
     auto plain = [](auto p) -> Fold<T> { return {decltype(p)::all, decltype(p)::rows}; };
     switch (kind) {
-      case Reduction::max: return plain(Plain<T, Reduction::max>{});
-      case Reduction::min: return plain(Plain<T, Reduction::min>{});
-      case Reduction::prod: return plain(Plain<T, Reduction::prod>{});
-      default: return plain(Plain<T, Reduction::sum>{});
+      case Reduction::max:
+        return plain(Plain<T, Reduction::max>{});
+      case Reduction::min:
+        return plain(Plain<T, Reduction::min>{});
+      case Reduction::prod:
+        return plain(Plain<T, Reduction::prod>{});
+      default:
+        return plain(Plain<T, Reduction::sum>{});
     }
   }
 }
@@ -271,7 +281,9 @@ class Reduce final : public Op {
           return;
         }
       }
-      const Reduction fold = kind_ == Reduction::all ? Reduction::min : kind_ == Reduction::any ? Reduction::max : kind_;
+      const Reduction fold = kind_ == Reduction::all   ? Reduction::min
+                             : kind_ == Reduction::any ? Reduction::max
+                                                       : kind_;
       fold_middle(fold_for<T>(fold), block.data(), block.outer, block.rows, block.inner, to, false);
     });
   }
@@ -367,8 +379,8 @@ class Reduce final : public Op {
   void find(const Block<T>& block, int64_t* index) const {
     const int64_t inner = block.inner, rows = block.rows;
     Scratch<T> best(block.outer * inner);
-    fold_middle(fold_for<T>(kind_ == Reduction::argmax ? Reduction::max : Reduction::min), block.data(), block.outer, rows,
-                inner, best.data(), false);
+    fold_middle(fold_for<T>(kind_ == Reduction::argmax ? Reduction::max : Reduction::min), block.data(), block.outer,
+                rows, inner, best.data(), false);
     parallel_for(block.outer, grain_for(rows * inner), [&](int64_t begin, int64_t end) {
       for (int64_t o = begin; o < end; ++o)
         for (int64_t i = 0; i < inner; ++i) {

@@ -96,7 +96,8 @@ class ExpandDims final : public Op {
   bool is_view() const override { return true; }
   std::vector<Spec> infer(Specs x) const override {
     const int rank = x[0].shape.rank() + static_cast<int>(axes_.size());
-    if (rank > kMaxRank) throw ValueError(cat("expand_dims: at most ", kMaxRank, " dimensions are supported, got ", rank));
+    if (rank > kMaxRank)
+      throw ValueError(cat("expand_dims: at most ", kMaxRank, " dimensions are supported, got ", rank));
     const uint32_t added = axis_bits(axes_, rank, "expand_dims");
     Shape y;
     for (int d = 0, from = 0; d < rank; ++d) y.push_back(added >> d & 1 ? 1 : x[0].shape[from++]);
@@ -145,7 +146,8 @@ class Transpose final : public Op {
     const Shape& shape = x[0].shape;
     if (!reversed_) {
       if (axes_.size() != static_cast<size_t>(shape.rank()))
-        throw ValueError(cat("transpose: expected axes of length ", shape.rank(), ", one per dimension of x, got ", axes_.size()));
+        throw ValueError(
+            cat("transpose: expected axes of length ", shape.rank(), ", one per dimension of x, got ", axes_.size()));
       axis_bits(axes_, shape.rank(), "transpose");
     }
     Shape y;
@@ -286,7 +288,8 @@ class Pad final : public Op {
   std::vector<Spec> infer(Specs x) const override {
     Shape y = x[0].shape;
     if (widths_.size() != 1 && widths_.size() != static_cast<size_t>(y.rank()))
-      throw ValueError(cat("pad: expected one (before, after) pair per dimension of x, ", y.rank(), ", got ", widths_.size()));
+      throw ValueError(
+          cat("pad: expected one (before, after) pair per dimension of x, ", y.rank(), ", got ", widths_.size()));
     for (const Padding& width : widths_)
       if (width.before < 0 || width.after < 0)
         throw ValueError(cat("pad: expected widths >= 0, got (", width.before, ", ", width.after, ")"));

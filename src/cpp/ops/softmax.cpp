@@ -69,8 +69,7 @@ class Softmax final : public Op {
     const int64_t outer = numel(shape, 0, axis), n = shape[axis], inner = numel(shape, axis + 1, shape.rank());
     if (outer * n * inner == 0) return;
     if (inner == 1) {
-      parallel_for(outer, grain_for(kWork * n),
-                   [&](int64_t begin, int64_t end) { rows(begin * n, end - begin, n); });
+      parallel_for(outer, grain_for(kWork * n), [&](int64_t begin, int64_t end) { rows(begin * n, end - begin, n); });
       return;
     }
     constexpr int64_t kColumns = 64;  // a few vectors: the rows they cross stay in the cache

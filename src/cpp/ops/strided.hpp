@@ -73,30 +73,30 @@ void move_strided(const Shape& shape, const T* x, const Strides& x_strides, T* y
   for (int d = 0; d < last; ++d) tasks *= count[d];
   parallel_for(tasks, grain_for(turned >= 0 ? std::min(kTile, dims[turned]) * inner : inner),
                [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
-      int64_t rest = task, width = 1;
-      const T* from = x;
-      T* to = y;
-      for (int d = last - 1; d >= 0; --d) {
-        int64_t index = rest % count[d];
-        rest /= count[d];
-        if (d == turned) {
-          index *= kTile;
-          width = std::min(kTile, dims[d] - index);
-        }
-        from += index * xs[d];
-        to += index * ys[d];
-      }
-      if (turned < 0) {
-        row(to, ys[last], from, xs[last], inner);
-        continue;
-      }
-      for (int64_t b = 0; b < inner; b += kTile)
-        for (int64_t a = 0; a < width; ++a)
-          row(to + a * ys[turned] + b * ys[last], ys[last], from + a + b * xs[last], xs[last],
-              std::min(kTile, inner - b));
-    }
-  });
+                 for (int64_t task = begin; task < end; ++task) {
+                   int64_t rest = task, width = 1;
+                   const T* from = x;
+                   T* to = y;
+                   for (int d = last - 1; d >= 0; --d) {
+                     int64_t index = rest % count[d];
+                     rest /= count[d];
+                     if (d == turned) {
+                       index *= kTile;
+                       width = std::min(kTile, dims[d] - index);
+                     }
+                     from += index * xs[d];
+                     to += index * ys[d];
+                   }
+                   if (turned < 0) {
+                     row(to, ys[last], from, xs[last], inner);
+                     continue;
+                   }
+                   for (int64_t b = 0; b < inner; b += kTile)
+                     for (int64_t a = 0; a < width; ++a)
+                       row(to + a * ys[turned] + b * ys[last], ys[last], from + a + b * xs[last], xs[last],
+                           std::min(kTile, inner - b));
+                 }
+               });
 }
 
 }  // namespace fastnn

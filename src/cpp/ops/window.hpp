@@ -35,12 +35,13 @@ inline void check_window(const char* op, const char* window_name, const char* ax
   if (stride < 1) throw ValueError(cat(op, ": expected strides >= 1, got ", stride, " along the ", axis));
   if (dilation < 1) throw ValueError(cat(op, ": expected dilation_rate >= 1, got ", dilation, " along the ", axis));
   if (size == kUnknown) return;
-  if (size < 1) throw ValueError(cat(op, ": expected a ", window_name, " of at least 1 pixel, got ", size, " along the ", axis));
+  if (size < 1)
+    throw ValueError(cat(op, ": expected a ", window_name, " of at least 1 pixel, got ", size, " along the ", axis));
   // Twice the span must be a number as well: the last window may reach that far beyond the image.
   int64_t span;
   if (__builtin_mul_overflow(size - 1, dilation, &span) || span >= INT64_MAX / 4)
-    throw ValueError(cat(op, ": a ", window_name, " of ", size, " pixels with dilation_rate ", dilation,
-                         " along the ", axis, " is too large"));
+    throw ValueError(cat(op, ": a ", window_name, " of ", size, " pixels with dilation_rate ", dilation, " along the ",
+                         axis, " is too large"));
   if (!same && in != kUnknown && in < span + 1)
     throw ValueError(cat(op, ": expected x of ", axis, " >= ", span + 1, ", the ", window_name,
                          "'s, with padding 'valid', got ", in));
