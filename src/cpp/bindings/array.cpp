@@ -122,20 +122,25 @@ Tensor as_tensor(py::handle value, const char* argument, std::optional<DType> sc
   if (py::isinstance<Variable>(value)) return value.cast<Variable&>().tensor;
   if (is_python_scalar(value)) {
     const bool is_float = PyFloat_CheckExact(value.ptr());
-    DType dtype = scalar_dtype.value_or(is_float                    ? floatx()
-                                        : PyBool_Check(value.ptr()) ? DType::boolean
-                                                                    : DType::int64);
-    if (is_float && !is_floating(dtype)) dtype = floatx();
-    const double number = PyFloat_AsDouble(value.ptr());
-    if (number == -1 && PyErr_Occurred()) throw py::error_already_set();
-    if (dtype == DType::int64) {  // beyond 2**53 a double would round
-      const long long integer = PyLong_AsLongLong(value.ptr());
-      if (integer == -1 && PyErr_Occurred()) throw py::error_already_set();
-      Tensor tensor = Tensor::empty({}, dtype);
-      *tensor.data<int64_t>() = integer;
-      return tensor;
+    const DType own = is_float ? floatx() : PyBool_Check(value.ptr()) ? DType::boolean : DType::int64;
+    DType dtype = scalar_dtype.value_or(own);
+    // Weak, but not of a lesser kind: 5 is no bool and 0.5 no integer.
+    if ((is_float && !is_floating(dtype)) || dtype == DType::boolean) dtype = own;
+    if (is_floating(dtype)) {
+      const double number = PyFloat_AsDouble(value.ptr());
+      if (number == -1 && PyErr_Occurred()) throw py::error_already_set();
+      return Tensor::scalar(number, dtype);
     }
-    return Tensor::scalar(number, dtype);
+    int overflow = 0;
+    const long long number = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
+    Tensor tensor = Tensor::empty({}, dtype);
+    with_dtype(dtype, [&](auto zero) {
+      using T = decltype(zero);
+      *tensor.data<T>() = static_cast<T>(number);
+      if (overflow != 0 || static_cast<long long>(*tensor.data<T>()) != number)
+        throw ValueError(cat(argument, ": ", std::string(py::str(value)), " is out of the range of ", dtype));
+    });
+    return tensor;
   }
   const py::array array = to_array(value, argument);
   const bool from_list = py::isinstance<py::list>(value) || py::isinstance<py::tuple>(value);
@@ -186,7 +191,12 @@ Shape as_shape(py::handle shape, const char* argument) {
       PyErr_Clear();
       throw TypeError(cat(argument, ": expected an int or a sequence of ints, got ", std::string(py::repr(shape))));
     }
-    return index.cast<int64_t>();
+    const Py_ssize_t size = PyLong_AsSsize_t(index.ptr());
+    if (size == -1 && PyErr_Occurred()) {
+      PyErr_Clear();
+      throw ValueError(cat(argument, ": ", std::string(py::str(index)), " is out of range"));
+    }
+    return size;
   };
   if (py::isinstance<py::sequence>(shape) && !py::isinstance<py::str>(shape)) {
     Shape result;

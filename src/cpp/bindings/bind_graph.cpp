@@ -9,8 +9,18 @@ namespace fastnn {
 
 namespace {
 
+// Python's own limit on the depth of calls: a list that holds itself ends in a RecursionError.
+struct Recursion {
+  Recursion() {
+    if (Py_EnterRecursiveCall(" in a nested structure") != 0) throw py::error_already_set();
+  }
+  ~Recursion() { Py_LeaveRecursiveCall(); }
+  Recursion(const Recursion&) = delete;
+};
+
 // The tensors in a structure of lists, tuples and dicts, in order, and its signature: structure, shapes and dtypes.
 void collect(py::handle value, py::list& tensors, std::string& signature) {
+  const Recursion recursion;
   if (value.is_none()) {
     signature += 'N';
   } else if (PyTuple_CheckExact(value.ptr()) || PyList_CheckExact(value.ptr())) {
@@ -43,7 +53,11 @@ void bind_graph(py::module_& m) {
       .def(
           "placeholder",
           [](Graph& g, py::handle shape, py::handle dtype) {
-            return g.placeholder({as_shape(shape, "shape"), as_dtype(dtype)});
+            const Spec spec{as_shape(shape, "shape"), as_dtype(dtype)};
+            for (int64_t d : spec.shape)
+              if (d < 0 && d != kUnknown)
+                throw ValueError(cat("shape: expected dimensions >= 0 or None, got ", spec.shape));
+            return g.placeholder(spec);
           },
           py::arg("shape"), py::arg("dtype") = "float32",
           "A tensor with a shape (None for an unknown dimension) and a dtype but no data.")
@@ -137,7 +151,14 @@ void bind_graph(py::module_& m) {
       .def("start", &Tape::start)
       .def("stop", &Tape::stop)
       .def(
-          "watch", [](Tape& tape, py::handle tensor) { tape.watch(as_tensor(tensor, "tensor")); }, py::arg("tensor"))
+          "watch",
+          [](Tape& tape, py::handle tensor) {
+            const Tensor t = as_tensor(tensor, "tensor");
+            // Another thread may hold the tape and wait for the GIL, to release an array.
+            py::gil_scoped_release release;
+            tape.watch(t);
+          },
+          py::arg("tensor"))
       .def(
           "gradient",
           [tensors](Tape& tape, const py::sequence& targets, const py::sequence& sources, const py::sequence& seeds,

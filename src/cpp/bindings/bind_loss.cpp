@@ -1,8 +1,6 @@
 #include "bindings/array.hpp"
 #include "bindings/families.hpp"
-#include "bindings/variable.hpp"
 #include "ops/loss.hpp"
-#include "ops/shape.hpp"
 
 namespace fastnn {
 
@@ -10,15 +8,9 @@ namespace {
 
 using kernels::MeanLoss;
 
-// Targets, weights and normalisers: no gradient flows into them. Only what is a tensor already can be on a tape.
-Tensor constant(py::handle value, const char* argument) {
-  const Tensor t = as_tensor(value, argument);
-  const bool tensor = py::isinstance<Tensor>(value) || py::isinstance<Variable>(value);
-  return tensor && is_floating(t.dtype()) ? call1(stop_gradient(), {t}) : t;
-}
-Tensor constant(py::handle value, const char* argument, DType dtype) {
-  if (is_python_scalar(value)) return as_tensor(value, argument, dtype);
-  return cast_to(constant(value, argument), dtype);
+// Targets, weights and normalisers, in the dtype of the predictions.
+Tensor as_floats(py::handle value, const char* argument, DType dtype) {
+  return cast_to(as_tensor(value, argument, dtype), dtype);
 }
 
 // The dtype that y_true is cast to; infer rejects a y_pred of any other.
@@ -43,8 +35,8 @@ struct Weighing {
     const bool weighted = !sample_weight.is_none(), normalized = !normalizer.is_none() && reduction == Reduction::mean;
     if (reduction == Reduction::none && !weighted) return values;
     std::vector<Tensor> inputs{values};
-    if (weighted) inputs.push_back(constant(sample_weight, "sample_weight", float_like(values)));
-    if (normalized) inputs.push_back(constant(normalizer, "normalizer", float_like(values)));
+    if (weighted) inputs.push_back(as_floats(sample_weight, "sample_weight", float_like(values)));
+    if (normalized) inputs.push_back(as_floats(normalizer, "normalizer", float_like(values)));
     return call(weighted_mean(reduction, weighted, normalized), inputs)[0];
   }
 };
@@ -52,7 +44,7 @@ struct Weighing {
 Tensor mean_loss_of(py::handle y_true, py::handle y_pred, MeanLoss kind, double label_smoothing,
                     const Weighing& weighing) {
   const Tensor z = as_tensor(y_pred, "y_pred");
-  return weighing(call1(mean_loss(kind, label_smoothing), {constant(y_true, "y_true", float_like(z)), z}));
+  return weighing(call1(mean_loss(kind, label_smoothing), {as_floats(y_true, "y_true", float_like(z)), z}));
 }
 
 }  // namespace
@@ -71,7 +63,7 @@ void bind_loss(py::module_& m) {
         const Weighing weighing{sample_weight, normalizer, as_reduction(reduction)};
         const OpPtr op = categorical_crossentropy(from_logits, smoothing(label_smoothing));
         const Tensor z = as_tensor(y_pred, "y_pred");
-        return weighing(call1(op, {constant(y_true, "y_true", float_like(z)), z}));
+        return weighing(call1(op, {as_floats(y_true, "y_true", float_like(z)), z}));
       },
       py::arg("y_true"), py::arg("y_pred"), py::arg("from_logits"), py::arg("label_smoothing"),
       py::arg("sample_weight"), py::arg("normalizer"), py::arg("reduction"));
@@ -81,7 +73,7 @@ void bind_loss(py::module_& m) {
          const std::string& reduction) {
         const Weighing weighing{sample_weight, normalizer, as_reduction(reduction)};
         return weighing(call1(sparse_categorical_crossentropy(from_logits),
-                              {constant(y_true, "y_true"), as_tensor(y_pred, "y_pred")}));
+                              {as_tensor(y_true, "y_true"), as_tensor(y_pred, "y_pred")}));
       },
       py::arg("y_true"), py::arg("y_pred"), py::arg("from_logits"), py::arg("sample_weight"), py::arg("normalizer"),
       py::arg("reduction"));

@@ -3,7 +3,6 @@
 #include "bindings/array.hpp"
 #include "bindings/families.hpp"
 #include "ops/norm.hpp"
-#include "ops/shape.hpp"
 #include "ops/softmax.hpp"
 
 namespace fastnn {
@@ -48,7 +47,7 @@ void bind_norm(py::module_& m) {
         append(inputs, beta, "beta");
         const auto y =
             call(batch_normalization_training(axis, positive(epsilon), !gamma.is_none(), !beta.is_none()), inputs);
-        return py::make_tuple(y[0], call1(stop_gradient(), {y[1]}), call1(stop_gradient(), {y[2]}));
+        return py::make_tuple(y[0], y[1], y[2]);
       },
       py::arg("x"), py::arg("gamma") = py::none(), py::arg("beta") = py::none(), py::arg("axis") = -1,
       py::arg("epsilon") = 1e-3);

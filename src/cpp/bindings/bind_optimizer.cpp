@@ -30,6 +30,8 @@ Tensor in_place(py::handle value, const char* argument) {
 
 void update(const OpPtr& op, const py::sequence& weights, const py::sequence& slots, const py::sequence& gradients,
             py::handle learning_rate, py::handle step) {
+  if (weights.size() != gradients.size())
+    throw ValueError(cat("gradient: expected ", weights.size(), ", one per variable, got ", gradients.size()));
   std::vector<Tensor> x;
   for (py::handle w : weights) x.push_back(in_place(w, "variable"));
   if (x.empty()) return;
@@ -38,6 +40,8 @@ void update(const OpPtr& op, const py::sequence& weights, const py::sequence& sl
   for (py::handle g : gradients) x.push_back(cast_to(as_tensor(g, "gradient", dtype), dtype));
   x.push_back(as_tensor(learning_rate, "learning_rate", DType::float64));
   x.push_back(as_tensor(step, "step", DType::int64));
+  if (op->writes(x.size()) != weights.size() + slots.size())
+    throw ValueError(cat("slot: ", op->name(), " takes another number of slots than ", slots.size()));
   call(op, x);
 }
 

@@ -40,7 +40,7 @@ void bind_array_protocols(Class& cls, Get get, bool readonly) {
       .def(
           "__array__",
           [get, readonly](const Self& s, const py::object& dtype, const py::object& copy) -> py::object {
-            const py::array array = as_array(get(s), !readonly);
+            const py::array array = as_array(get(s), !readonly && !get(s).variable_info());
             const bool same = dtype.is_none() || py::dtype::from_args(dtype).is(array.dtype()) ||
                               py::dtype::from_args(dtype).equal(array.dtype());
             if (same && (copy.is_none() || !copy.cast<bool>())) return array;
@@ -51,7 +51,7 @@ void bind_array_protocols(Class& cls, Get get, bool readonly) {
           py::arg("dtype") = py::none(), py::arg("copy") = py::none())
       .def("__dlpack__",
            [get, readonly](const Self& s, const py::kwargs& options) {
-             return as_array(get(s), !readonly).attr("__dlpack__")(**options);
+             return as_array(get(s), !readonly && !get(s).variable_info()).attr("__dlpack__")(**options);
            })
       .def("__dlpack_device__", [](const Self&) { return py::make_tuple(1, 0); })
       .def("__len__",
@@ -93,9 +93,10 @@ void bind_tensor(py::module_& m) {
              return dtype.is_none() ? t : cast_to(t, as_dtype(dtype));
            }),
            py::arg("value"), py::arg("dtype") = py::none())
-      .def_buffer([](Tensor& t) { return buffer_of(t, false); })
+      .def_buffer([](Tensor& t) { return buffer_of(t, t.variable_info() != nullptr); })
       .def(
-          "numpy", [](const Tensor& t) { return as_array(t, true); }, "A view as np.ndarray; no copy.")
+          "numpy", [](const Tensor& t) { return as_array(t, !t.variable_info()); },
+          "A view as np.ndarray; no copy. Read-only where it is a variable's value.")
       .def_property_readonly("is_placeholder", [](const Tensor& t) { return !t.has_data(); })
       .def_property_readonly("id", &Tensor::id, "What identifies this value in graphs and tapes.")
       .def("__repr__", [](const Tensor& t) {
@@ -112,8 +113,8 @@ void bind_tensor(py::module_& m) {
              if (!dtype.is_none()) t = cast_to(t, as_dtype(dtype));
              Tensor own = Tensor::empty(t.shape(), t.dtype());
              std::memcpy(own.raw(), t.raw(), t.bytes());
-             return Variable{Tensor::variable(own, {name.is_none() ? "variable" : name.cast<std::string>(),
-                                                    trainable && is_floating(t.dtype()), false})};
+             return Variable{Tensor::variable(
+                 own, {name.is_none() ? "variable" : name.cast<std::string>(), trainable && is_floating(t.dtype())})};
            }),
            py::arg("value"), py::arg("trainable") = true, py::arg("name") = py::none(), py::arg("dtype") = py::none())
       .def_buffer([](Variable& v) { return buffer_of(v.tensor, true); })
@@ -132,11 +133,7 @@ void bind_tensor(py::module_& m) {
           "version", [](const Variable& v) { return v.tensor.storage()->version(); },
           "How often fastnn has written this variable.")
       .def(
-          "numpy",
-          [](const Variable& v, bool writable) {
-            if (writable) v.tensor.variable_info()->writable_view = true;
-            return as_array(v.tensor, writable);
-          },
+          "numpy", [](const Variable& v, bool writable) { return as_array(v.tensor, writable); },
           py::arg("writable") = false, "A live view as np.ndarray; read-only unless `writable`.")
       .def(
           "assign",

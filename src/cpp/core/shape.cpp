@@ -49,11 +49,14 @@ std::ostream& operator<<(std::ostream& out, const Shape& shape) {
 
 int64_t numel(const Shape& shape, int from, int to) {
   int64_t n = 1;
+  bool empty = false;
   for (int i = from; i < to; ++i) {
     if (shape[i] < 0) throw ValueError(cat("shape ", shape, ": dimension ", i, " is not known here"));
-    if (__builtin_mul_overflow(n, shape[i], &n)) throw ValueError(cat("shape ", shape, ": more than 2**63 elements"));
+    empty |= shape[i] == 0;
+    if (__builtin_mul_overflow(n, std::max<int64_t>(shape[i], 1), &n))
+      throw ValueError(cat("shape ", shape, ": more than 2**63 elements"));
   }
-  return n;
+  return empty ? 0 : n;
 }
 
 int64_t numel(const Shape& shape) { return numel(shape, 0, shape.rank()); }
@@ -73,6 +76,13 @@ uint32_t axis_bits(std::span<const int64_t> axes, int rank, const char* op) {
     bits |= bit;
   }
   return bits;
+}
+
+int64_t add_dims(int64_t a, int64_t b, const char* op) {
+  if (a == kUnknown || b == kUnknown) return kUnknown;
+  int64_t sum = 0;
+  if (__builtin_add_overflow(a, b, &sum)) throw ValueError(cat(op, ": dimensions ", a, " and ", b, " are too large"));
+  return sum;
 }
 
 Shape broadcast(const Shape& a, const Shape& b, const char* op) {

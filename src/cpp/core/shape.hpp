@@ -103,7 +103,8 @@ class Shape {
 };
 std::ostream& operator<<(std::ostream& out, const Shape& shape);  // as Python prints a tuple, unknown as None
 
-int64_t numel(const Shape& shape);                           // of a known shape; ValueError where the product overflows
+// Of a known shape. ValueError where the product overflows, a dimension of 0 counted as 1: strides are such products.
+int64_t numel(const Shape& shape);
 int64_t numel(const Shape& shape, int from, int to);         // product of dims [from, to)
 int normalize_axis(int64_t axis, int rank, const char* op);  // negative counts from the end; ValueError out of range
 uint32_t axis_bits(std::span<const int64_t> axes, int rank, const char* op);  // a bit per axis; ValueError if twice
@@ -111,6 +112,7 @@ uint32_t axis_bits(std::span<const int64_t> axes, int rank, const char* op);  //
 // Arithmetic on dimensions that carries the unknown through.
 inline bool same_dim(int64_t a, int64_t b) { return a == b || a == kUnknown || b == kUnknown; }
 inline int64_t known_dim(int64_t a, int64_t b) { return a == kUnknown ? b : a; }
+int64_t add_dims(int64_t a, int64_t b, const char* op);  // ValueError where the sum overflows
 Shape broadcast(const Shape& a, const Shape& b, const char* op);
 
 struct Spec {

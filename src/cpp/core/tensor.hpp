@@ -48,7 +48,6 @@ void note_change();
 struct VariableInfo {
   std::string name;
   bool trainable = true;
-  bool writable_view = false;  // a NumPy view that can write exists or existed: nothing derived may be cached
 };
 
 class Tensor {

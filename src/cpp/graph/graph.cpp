@@ -36,6 +36,8 @@ void run(const Op& op, Tensors x, std::vector<Tensor>& y, Tensors into, const st
     if (given && into[i].spec() != specs[i])
       throw ValueError(cat(op.name(), ": expected an output of shape ", specs[i].shape, " and dtype ", specs[i].dtype,
                            ", got ", into[i].shape(), " and ", into[i].dtype()));
+    if (given && into[i].storage()->readonly())
+      throw ValueError(cat(op.name(), ": expected an output that can be written, got a read-only one"));
     y.push_back(given ? into[i] : Tensor::empty(specs[i].shape, specs[i].dtype));
   }
   const size_t writes = op.writes(x.size());
@@ -64,7 +66,13 @@ void Graph::record(const OpPtr& op, Tensors x, Tensors y) {
   Node node{op, {}, {}};
   for (const Tensor& t : x) node.x.push_back(t.graph() ? t.shell() : t);
   for (const Tensor& t : y) node.y.push_back(t.graph() ? t.shell() : t);
+  const std::lock_guard lock(mutex_);
   nodes_.push_back(std::move(node));
+}
+
+std::vector<Node> Graph::nodes() const {
+  const std::lock_guard lock(mutex_);
+  return nodes_;
 }
 
 std::vector<Tensor> apply(const OpPtr& op, Tensors x, Tensors into) {

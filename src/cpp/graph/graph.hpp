@@ -3,6 +3,7 @@
 #pragma once
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "ops/op.hpp"
@@ -39,10 +40,11 @@ class Graph final : public Recorder {
   }
   void record(const OpPtr& op, Tensors x, Tensors y) override;
   bool tracing() const { return tracing_; }
-  const std::vector<Node>& nodes() const { return nodes_; }
+  std::vector<Node> nodes() const;
 
  private:
   bool tracing_;
+  mutable std::mutex mutex_;  // of nodes_: ops on placeholders append from any thread
   std::vector<Node> nodes_;
 };
 

@@ -20,7 +20,7 @@ size_t bytes_of(const Spec& spec) { return static_cast<size_t>(numel(spec.shape)
 
 Program::Program(const Graph& graph, Tensors feeds, Tensors fetches) {
   // What is needed: the fetches, every effect, and what they read.
-  const auto& nodes = graph.nodes();
+  const auto nodes = graph.nodes();
   std::unordered_set<uint64_t> needed;
   for (const Tensor& t : fetches) needed.insert(t.id());
   std::vector<char> keep(nodes.size(), 0);
@@ -285,17 +285,19 @@ void gather_rows(const Tensor& from, const int64_t* rows, int64_t start, const T
 int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, int64_t last, double seconds) {
   check_feeds(sources, true);
   const int64_t batch = feed_specs_.empty() || feed_specs_[0].shape.empty() ? 0 : feed_specs_[0].shape[0];
-  const int64_t total = order ? order.size() : sources.empty() ? 0 : sources[0].shape()[0];
+  int64_t total = order ? order.size() : INT64_MAX;
+  for (const Tensor& t : sources)
+    if (!order && t.rank() > 0) total = std::min(total, t.shape()[0]);
   if (batch < 1 || first < 0 || last > total / batch)
     throw ValueError(
         cat("program: steps ", first, " to ", last, " of ", batch, " rows do not fit into ", total, " rows"));
-  const int64_t* rows = nullptr;
-  if (order) {
+  std::vector<int64_t> rows;  // a copy: `order` may be memory of the caller's, who can change it meanwhile
+  if (order && first < last) {
     if (order.dtype() != DType::int64) throw TypeError(cat("order: expected int64, got ", order.dtype()));
-    rows = order.data<int64_t>();
-    for (int64_t i = first * batch; i < last * batch; ++i)
+    rows.assign(order.data<int64_t>() + first * batch, order.data<int64_t>() + last * batch);
+    for (int64_t row : rows)
       for (const Tensor& t : sources)
-        if (rows[i] < 0 || rows[i] >= t.shape()[0]) throw IndexError(cat("order: row ", rows[i], " of ", t.shape()[0]));
+        if (row < 0 || row >= t.shape()[0]) throw IndexError(cat("order: row ", row, " of ", t.shape()[0]));
   }
   std::vector<Tensor> feeds;
   for (const Spec& spec : feed_specs_) {
@@ -308,7 +310,7 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
   int64_t step = first;
   auto one_step = [&] {
     for (size_t i = 0; i < feeds.size(); ++i)
-      gather_rows(sources[i], rows ? rows + step * batch : nullptr, step * batch, feeds[i]);
+      gather_rows(sources[i], order ? rows.data() + (step - first) * batch : nullptr, step * batch, feeds[i]);
     execute(*workspace, feeds);
     ++step;
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() <= seconds;

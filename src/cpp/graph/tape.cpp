@@ -73,18 +73,17 @@ void Tape::watch(const Tensor& tensor) {
 void Tape::record(const OpPtr& op, Tensors x, Tensors y) {
   const std::lock_guard lock(mutex_);
   bool depends = false;
-  for (const Tensor& t : x) {
+  for (size_t i = 0; i < x.size(); ++i) {
+    const Tensor& t = x[i];
     if (watch_variables_ && t.variable_info() && t.variable_info()->trainable && is_floating(t.dtype()))
       active_.insert(t.id());
-    depends |= active_.contains(t.id());
+    depends |= op->has_gradient(i) && active_.contains(t.id());
   }
   if (!depends || !op->differentiable()) return;
   Entry entry{op, {}, {}, {}};
   for (size_t i = 0; i < x.size(); ++i) entry.x.push_back(op->reads_input(i) ? x[i] : x[i].shell());
-  for (size_t i = 0; i < y.size(); ++i) {
-    entry.y.push_back(op->reads_output(i) ? y[i] : y[i].shell());
-    if (is_floating(y[i].dtype())) active_.insert(y[i].id());
-  }
+  for (size_t i = 0; i < y.size(); ++i) entry.y.push_back(op->reads_output(i) ? y[i] : y[i].shell());
+  if (is_floating(y[0].dtype())) active_.insert(y[0].id());
   for (const auto* list : {&entry.x, &entry.y})
     for (const Tensor& t : *list)
       if (t.has_data()) entry.versions.push_back(t.storage()->version());
@@ -109,11 +108,10 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
   std::unordered_set<uint64_t> is_source = needed;
   std::vector<char> on_path(entries_.size(), 0);
   for (size_t e = 0; e < entries_.size(); ++e) {
-    for (const Tensor& t : entries_[e].x)
-      if (needed.contains(t.id())) on_path[e] = 1;
-    if (on_path[e])
-      for (const Tensor& t : entries_[e].y)
-        if (is_floating(t.dtype())) needed.insert(t.id());
+    const Entry& entry = entries_[e];
+    for (size_t i = 0; i < entry.x.size(); ++i)
+      if (entry.op->has_gradient(i) && needed.contains(entry.x[i].id())) on_path[e] = 1;
+    if (on_path[e] && is_floating(entry.y[0].dtype())) needed.insert(entry.y[0].id());
   }
 
   std::unordered_map<uint64_t, Slot> slots;
@@ -139,9 +137,8 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
   for (size_t e = entries_.size(); e-- > 0;) {
     if (!on_path[e]) continue;
     const Entry& entry = entries_[e];
-    bool any = false;
-    for (const Tensor& t : entry.y) any |= slots.contains(t.id());
-    if (!any) continue;
+    const auto dy = slots.find(entry.y[0].id());
+    if (dy == slots.end()) continue;
 
     size_t kept = 0;
     for (const auto* list : {&entry.x, &entry.y})
@@ -154,9 +151,8 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
     const uint64_t x0 = entry.x[0].id();
     if (entry.op->is_view() && !slots.contains(x0) && !destination.contains(x0)) {
       // The gradient of a view is the view of the gradient. Nobody reads it as dy any more, unless y is a source.
-      const Slot& dy = slots[entry.y[0].id()];
-      const Tensor viewed = apply1(reshape_to(entry.x[0].shape()), {dy.gradient});
-      add(x0, viewed, dy.owned && !is_source.contains(entry.y[0].id()));
+      const Tensor viewed = apply1(reshape_to(entry.x[0].shape()), {dy->second.gradient});
+      add(x0, viewed, dy->second.owned && !is_source.contains(entry.y[0].id()));
       continue;
     }
 
@@ -170,16 +166,13 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
     };
     for (size_t i = 0; i < entry.x.size(); ++i) push(op->x_at, entry.x[i], entry.op->reads_input(i));
     for (size_t i = 0; i < entry.y.size(); ++i) push(op->y_at, entry.y[i], entry.op->reads_output(i));
-    for (const Tensor& t : entry.y) {
-      const auto found = slots.find(t.id());
-      push(op->dy_at, found == slots.end() ? Tensor() : found->second.gradient, found != slots.end());
-    }
+    push(op->dy_at, dy->second.gradient, true);
     std::vector<Tensor> outputs;  // where in-place accumulation or a destination is possible
     std::vector<bool> separate;   // to be added to the slot afterwards: the same tensor twice, or memory not ours
     std::unordered_set<uint64_t> seen;
     for (size_t i = 0; i < entry.x.size(); ++i) {
       const uint64_t id = entry.x[i].id();
-      if (!needed.contains(id)) continue;
+      if (!entry.op->has_gradient(i) || !needed.contains(id)) continue;
       const auto found = slots.find(id);
       const bool fresh = found == slots.end(), twice = !seen.insert(id).second;
       const bool accumulate = !twice && !fresh && found->second.owned;

@@ -1,5 +1,9 @@
 #include "ops/assign.hpp"
 
+#include <functional>
+
+#include "core/integer.hpp"
+
 namespace fastnn {
 
 namespace {
@@ -20,6 +24,8 @@ class Assign final : public Op {
     if (!same)
       throw ValueError(cat(name(), ": expected a value of shape ", x[0].shape, " and dtype ", x[0].dtype, ", got ",
                            x[1].shape, " and ", x[1].dtype));
+    if (kind_ == Kind::average && !is_floating(x[0].dtype))
+      throw TypeError(cat(name(), ": expected a variable of dtype float32 or float64, got ", x[0].dtype));
     return {};
   }
   void forward(Tensors x, Tensors) const override {
@@ -31,7 +37,7 @@ class Assign final : public Op {
       const T keep = static_cast<T>(momentum_), take = static_cast<T>(1 - momentum_);
       for (int64_t i = 0; i < n; ++i)
         w[i] = kind_ == Kind::assign ? v[i]
-               : kind_ == Kind::add  ? static_cast<T>(w[i] + v[i])
+               : kind_ == Kind::add  ? wrapping(w[i], v[i], std::plus<>())
                                      : static_cast<T>(w[i] * keep + v[i] * take);
     });
   }

@@ -1,5 +1,7 @@
 #include "ops/dense.hpp"
 
+#include <algorithm>
+
 #include "core/parallel.hpp"
 #include "core/scratch.hpp"
 #include "ops/gemm.hpp"
@@ -101,6 +103,7 @@ class Matmul final : public Op {
         T* da = args.dx[0].to.template data<T>();
         Scratch<bool> written(s.a_count);
         for (int64_t i = 0; i < s.a_count; ++i) written[i] = args.dx[0].accumulate;
+        if (s.batch == 0 && !args.dx[0].accumulate) std::fill_n(da, s.a_count * s.m * s.k, T(0));  // a sum of nothing
         for (int64_t i = 0; i < s.batch; ++i) {
           const int64_t ia = s.a_index(i);
           const Matrix<T> b = s.b(args.x[1].data<T>() + s.b_index(i) * s.k * s.n), g{dy + i * s.m * s.n, s.n, 1};
@@ -116,6 +119,7 @@ class Matmul final : public Op {
         T* db = args.dx[1].to.template data<T>();
         Scratch<bool> written(s.b_count);
         for (int64_t i = 0; i < s.b_count; ++i) written[i] = args.dx[1].accumulate;
+        if (s.batch == 0 && !args.dx[1].accumulate) std::fill_n(db, s.b_count * s.k * s.n, T(0));
         for (int64_t i = 0; i < s.batch; ++i) {
           const int64_t ib = s.b_index(i);
           const Matrix<T> a = s.a(args.x[0].data<T>() + s.a_index(i) * s.m * s.k), g{dy + i * s.m * s.n, s.n, 1};

@@ -2,7 +2,9 @@
 
 #include <cmath>
 #include <cstring>
+#include <functional>
 
+#include "core/integer.hpp"
 #include "core/parallel.hpp"
 #include "core/scratch.hpp"
 #include "kernels/table.hpp"
@@ -28,17 +30,19 @@ template <class T>
 T unary_integer(Unary kind, T x, double a, double b) {
   switch (kind) {
     case Unary::negative:
-      return static_cast<T>(-x);
+      return wrapping(T(0), x, std::minus<>());
     case Unary::abs:
-      return x < T(0) ? static_cast<T>(-x) : x;
+      return x < T(0) ? wrapping(T(0), x, std::minus<>()) : x;
     case Unary::sign:
       return static_cast<T>((x > T(0)) - (x < T(0)));
     case Unary::square:
-      return static_cast<T>(x * x);
+      return wrapping(x, x, std::multiplies<>());
     case Unary::relu:
       return x > T(0) ? x : T(0);
-    default:
-      return static_cast<T>(std::fmin(std::fmax(static_cast<double>(x), a), b));  // clip
+    default: {  // clip; an x within the bounds stays what it is, though it may be no double
+      const double clipped = std::fmin(std::fmax(static_cast<double>(x), a), b);
+      return clipped == static_cast<double>(x) ? x : saturated<T>(clipped);
+    }
   }
 }
 constexpr bool has_integer(Unary kind) {
@@ -102,11 +106,11 @@ template <class T>
 T binary_integer(Binary kind, T a, T b) {
   switch (kind) {
     case Binary::add:
-      return static_cast<T>(a + b);
+      return wrapping(a, b, std::plus<>());
     case Binary::subtract:
-      return static_cast<T>(a - b);
+      return wrapping(a, b, std::minus<>());
     case Binary::multiply:
-      return static_cast<T>(a * b);
+      return wrapping(a, b, std::multiplies<>());
     case Binary::maximum:
       return a > b ? a : b;
     default:

@@ -25,14 +25,25 @@ void expect_indices(const Spec& indices, std::string_view op) {
     throw TypeError(cat(op, ": expected indices of dtype int32 or int64, got ", indices.dtype));
 }
 
-void check_indices(const Tensor& indices, int64_t n, int axis, std::string_view op) {
-  with_indices(indices, [&](const auto* index) {
-    const int64_t count = indices.size();
-    for (int64_t i = 0; i < count; ++i)
-      if (index[i] < -n || index[i] >= n)
-        throw IndexError(cat(op, ": index ", index[i], " is out of bounds for axis ", axis, " with size ", n));
-  });
-}
+// Indices into an axis of n elements, checked and counted from its front. A copy, made anew for backward: the memory of
+// `indices` may be the caller's, who can change it at any time.
+class Resolved {
+ public:
+  Resolved(const Tensor& indices, int64_t n, int axis, std::string_view op) : at_(indices.size()) {
+    with_indices(indices, [&](const auto* index) {
+      for (int64_t i = 0, count = indices.size(); i < count; ++i) {
+        const int64_t given = index[i];
+        if (given < -n || given >= n)
+          throw IndexError(cat(op, ": index ", given, " is out of bounds for axis ", axis, " with size ", n));
+        at_[i] = given < 0 ? given + n : given;
+      }
+    });
+  }
+  int64_t operator[](int64_t i) const { return at_[i]; }
+
+ private:
+  Scratch<int64_t> at_;
+};
 
 class Slice final : public Op {
  public:
@@ -79,7 +90,7 @@ class Slice final : public Op {
   }
 
  private:
-  struct Resolved {
+  struct Bounds {
     int64_t start, count;
   };
   struct Walk {
@@ -91,7 +102,7 @@ class Slice final : public Op {
   Range of(int d) const { return static_cast<size_t>(d) < ranges_.size() ? ranges_[d] : Range{}; }
 
   // Python's rule: bounds count from the end when negative and are clipped.
-  static Resolved resolve(const Range& range, int64_t n) {
+  static Bounds resolve(const Range& range, int64_t n) {
     const int64_t low = range.step < 0 ? -1 : 0, high = range.step < 0 ? n - 1 : n;
     auto clip = [&](int64_t bound) { return std::clamp(bound < 0 ? bound + n : bound, low, std::max(low, high)); };
     const int64_t start = clip(range.start), stop = clip(range.stop);
@@ -108,10 +119,11 @@ class Slice final : public Op {
         walk.offset += (range.start < 0 ? range.start + shape[d] : range.start) * own[d];
         continue;
       }
-      const Resolved resolved = resolve(range, shape[d]);
-      walk.offset += resolved.start * own[d];
-      walk.strides[walk.kept.rank()] = range.step * own[d];
-      walk.kept.push_back(resolved.count);
+      const Bounds bounds = resolve(range, shape[d]);
+      walk.offset += bounds.start * own[d];
+      // No second element, no step: it may be any number, and its product with the stride too large for one.
+      walk.strides[walk.kept.rank()] = bounds.count > 1 ? range.step * own[d] : 0;
+      walk.kept.push_back(bounds.count);
     }
     return walk;
   }
@@ -134,19 +146,15 @@ class Take final : public Op {
   }
   void forward(Tensors x, Tensors y) const override {
     const Sizes s(x[0].shape(), axis_);
-    check_indices(x[1], s.n, s.axis, name());
+    const Resolved index(x[1], s.n, s.axis, name());
     const int64_t count = x[1].size();
     const size_t item = item_size(x[0].dtype()), bytes = static_cast<size_t>(s.inner) * item;
     const auto* from = x[0].data<std::byte>();
     auto* to = y[0].data<std::byte>();
-    with_indices(x[1], [&](const auto* index) {
-      parallel_for(s.outer * count, grain_for(s.inner), [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; ++r) {
-          const int64_t i = index[r % count];
-          std::memcpy(to + static_cast<size_t>(r) * bytes,
-                      from + static_cast<size_t>(r / count * s.n + (i < 0 ? i + s.n : i)) * bytes, bytes);
-        }
-      });
+    parallel_for(s.outer * count, grain_for(s.inner), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r)
+        std::memcpy(to + static_cast<size_t>(r) * bytes,
+                    from + static_cast<size_t>(r / count * s.n + index[r % count]) * bytes, bytes);
     });
   }
   bool reads_input(size_t i) const override { return i == 1; }
@@ -154,6 +162,7 @@ class Take final : public Op {
     if (!b.dx[0]) return;
     constexpr int64_t kColumns = 64;  // each task owns some columns of dx and walks the indices in order
     const Sizes s(b.x_spec[0].shape, axis_);
+    const Resolved index(b.x[1], s.n, s.axis, name());
     const Tensor& dx = b.dx[0].to;
     if (!b.dx[0].accumulate) std::memset(dx.raw(), 0, dx.bytes());
     const int64_t count = b.x[1].size(), blocks = (s.inner + kColumns - 1) / kColumns;
@@ -161,19 +170,16 @@ class Take final : public Op {
       using T = decltype(zero);
       const T* from = b.dy[0].data<T>();
       T* to = dx.data<T>();
-      with_indices(b.x[1], [&](const auto* index) {
-        parallel_for(s.outer * blocks, grain_for(count * std::min(kColumns, s.inner)), [&](int64_t begin, int64_t end) {
-          for (int64_t task = begin; task < end; ++task) {
-            const int64_t o = task / blocks, first = task % blocks * kColumns;
-            const int64_t last = std::min(first + kColumns, s.inner);
-            for (int64_t r = 0; r < count; ++r) {
-              const int64_t i = index[r] < 0 ? index[r] + s.n : index[r];
-              const T* source = from + (o * count + r) * s.inner;
-              T* target = to + (o * s.n + i) * s.inner;
-              for (int64_t c = first; c < last; ++c) target[c] += source[c];
-            }
+      parallel_for(s.outer * blocks, grain_for(count * std::min(kColumns, s.inner)), [&](int64_t begin, int64_t end) {
+        for (int64_t task = begin; task < end; ++task) {
+          const int64_t o = task / blocks, first = task % blocks * kColumns;
+          const int64_t last = std::min(first + kColumns, s.inner);
+          for (int64_t r = 0; r < count; ++r) {
+            const T* source = from + (o * count + r) * s.inner;
+            T* target = to + (o * s.n + index[r]) * s.inner;
+            for (int64_t c = first; c < last; ++c) target[c] += source[c];
           }
-        });
+        }
       });
     });
   }
@@ -207,41 +213,37 @@ class TakeAlongAxis final : public Op {
   }
   void forward(Tensors x, Tensors y) const override {
     const int axis = normalize_axis(axis_, x[0].rank(), "take_along_axis");
-    check_indices(x[1], x[0].shape()[axis], axis, name());
+    const Resolved index(x[1], x[0].shape()[axis], axis, name());
     with_dtype(x[0].dtype(), [&](auto zero) {
       using T = decltype(zero);
       const T* from = x[0].data<T>();
       T* to = y[0].data<T>();
-      walk(x[0].shape(), x[1], axis, [&](int64_t at, int64_t source) { to[at] = from[source]; });
+      walk(x[0].shape(), x[1].shape()[axis], axis, index, [&](int64_t at, int64_t source) { to[at] = from[source]; });
     });
   }
   bool reads_input(size_t i) const override { return i == 1; }
   void backward(const BackwardArgs& b) const override {
     if (!b.dx[0]) return;
     const Tensor& dx = b.dx[0].to;
+    const int axis = normalize_axis(axis_, dx.rank(), "take_along_axis");
+    const Resolved index(b.x[1], dx.shape()[axis], axis, name());
     if (!b.dx[0].accumulate) std::memset(dx.raw(), 0, dx.bytes());
     with_float(dx.dtype(), "backward", [&](auto zero) {
       using T = decltype(zero);
       const T* from = b.dy[0].data<T>();
       T* to = dx.data<T>();
-      walk(b.x_spec[0].shape, b.x[1], normalize_axis(axis_, dx.rank(), "take_along_axis"),
-           [&](int64_t at, int64_t source) { to[source] += from[at]; });
+      walk(dx.shape(), b.x[1].shape()[axis], axis, index, [&](int64_t at, int64_t source) { to[source] += from[at]; });
     });
   }
 
  private:
   // f(place in the indices, place in x); in parallel over the leading dimensions, which never share a place.
   template <class F>
-  static void walk(const Shape& shape, const Tensor& indices, int axis, const F& f) {
+  static void walk(const Shape& shape, int64_t count, int axis, const Resolved& index, const F& f) {
     const int64_t n = shape[axis], outer = numel(shape, 0, axis), inner = numel(shape, axis + 1, shape.rank());
-    const int64_t count = indices.shape()[axis];
-    with_indices(indices, [&](const auto* index) {
-      parallel_for(outer, grain_for(count * inner), [&](int64_t begin, int64_t end) {
-        for (int64_t at = begin * count * inner; at < end * count * inner; ++at) {
-          const int64_t i = index[at] < 0 ? index[at] + n : index[at];
-          f(at, (at / (count * inner) * n + i) * inner + at % inner);
-        }
-      });
+    parallel_for(outer, grain_for(count * inner), [&](int64_t begin, int64_t end) {
+      for (int64_t at = begin * count * inner; at < end * count * inner; ++at)
+        f(at, (at / (count * inner) * n + index[at]) * inner + at % inner);
     });
   }
   int64_t axis_;

@@ -101,6 +101,7 @@ class CrossEntropy final : public Op {
       });
     });
   }
+  bool has_gradient(size_t i) const override { return i == 1; }
   bool reads_input(size_t) const override { return true; }
   bool reads_output(size_t i) const override { return i == 1; }
   void backward(const BackwardArgs& b) const override {
@@ -168,6 +169,7 @@ class MeanOverRow final : public Op {
       });
     });
   }
+  bool has_gradient(size_t i) const override { return i == 1; }
   bool reads_input(size_t) const override { return true; }
   void backward(const BackwardArgs& b) const override {
     if (!b.dx[1]) return;
@@ -239,6 +241,7 @@ class WeightedMean final : public Op {
       *to = static_cast<T>(divisor<T>(x, n) == 0 ? 0 : total / divisor<T>(x, n));
     });
   }
+  bool has_gradient(size_t i) const override { return i == 0; }
   bool reads_input(size_t i) const override { return i > 0; }
   void backward(const BackwardArgs& b) const override {
     if (!b.dx[0]) return;

@@ -23,7 +23,7 @@ struct Gradient {
 struct BackwardArgs {
   Specs x_spec, y_spec;
   Tensors x, y;                  // undefined where reads_input / reads_output says no
-  Tensors dy;                    // undefined: that output does not matter, its gradient is zero
+  Tensors dy;                    // dy[0]: only the first output carries a gradient
   std::span<const Gradient> dx;  // serve in order
 };
 
@@ -40,6 +40,9 @@ class Op {
   virtual void forward(Tensors x, Tensors y) const = 0;
 
   virtual bool differentiable() const { return true; }
+  // Inputs of floating dtype that no gradient flows to: targets, weights. backward writes every other gradient that it
+  // is asked for.
+  virtual bool has_gradient(size_t /*input*/) const { return true; }
   virtual bool reads_input(size_t) const { return false; }
   virtual bool reads_output(size_t) const { return false; }
   virtual void backward(const BackwardArgs&) const { throw StateError(std::string(name()) + ": has no gradient"); }

@@ -37,6 +37,8 @@ class Pool2d final : public Op {
     } else {
       if (in[1] == 0 || in[2] == 0)
         throw ValueError(cat(op, ": expected images of at least one pixel, got x of shape ", in));
+      if (in[1] != kUnknown && in[2] != kUnknown && numel(in, 1, 3) > INT32_MAX)
+        throw ValueError(cat(op, ": expected images of less than 2**31 pixels, got x of shape ", in));
       if (extent_ == Extent::image_keepdims) out = {in[0], 1, 1, in[3]};
     }
     if (kind_ == Pool::max) return {{out, x[0].dtype}, {out, index}};

@@ -86,8 +86,12 @@ class RandomNumbers final : public Op {
       throw TypeError(cat(name(), ": expected dtype float32 or float64, got ", spec_.dtype));
     for (int64_t d : spec_.shape)
       if (d < 0) throw ValueError(cat(name(), ": expected a shape of dimensions >= 0, got ", spec_.shape));
-    if (!std::isfinite(a_) || !std::isfinite(b_))
-      throw ValueError(cat(name(), ": expected finite parameters, got ", a_, " and ", b_));
+    const auto finite = [&](double v) {
+      return std::isfinite(spec_.dtype == DType::float32 ? static_cast<float>(v) : v);
+    };
+    if (!finite(a_) || !finite(b_) || !finite(b_ - a_))
+      throw ValueError(
+          cat(name(), ": expected parameters that are finite in ", spec_.dtype, ", got ", a_, " and ", b_));
     if (kind_ == Distribution::uniform && a_ > b_)
       throw ValueError(cat(name(), ": expected minval <= maxval, got ", a_, " and ", b_));
     if (kind_ != Distribution::uniform && b_ < 0) throw ValueError(cat(name(), ": expected stddev >= 0, got ", b_));

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <optional>
 
+#include "core/integer.hpp"
 #include "core/parallel.hpp"
 #include "core/scratch.hpp"
 #include "kernels/elementwise.hpp"
@@ -130,8 +132,8 @@ struct Plain {
     return kind == Reduction::max ? std::numeric_limits<T>::lowest() : std::numeric_limits<T>::max();
   }
   static T apply(T a, T b) {
-    if constexpr (kind == Reduction::sum) return static_cast<T>(a + b);
-    if constexpr (kind == Reduction::prod) return static_cast<T>(a * b);
+    if constexpr (kind == Reduction::sum) return wrapping(a, b, std::plus<>());
+    if constexpr (kind == Reduction::prod) return wrapping(a, b, std::multiplies<>());
     return kind == Reduction::max ? std::max(a, b) : std::min(a, b);
   }
   static T all(const T* x, int64_t n) {

@@ -246,7 +246,7 @@ class Concatenate final : public Op {
                              " and ", shape, " at position ", i));
       for (int d = 0; d < y.rank(); ++d)
         if (d != axis) y[d] = known_dim(y[d], shape[d]);
-      y[axis] = y[axis] == kUnknown || shape[axis] == kUnknown ? kUnknown : y[axis] + shape[axis];
+      y[axis] = add_dims(y[axis], shape[axis], "concatenate");
     }
     return {{y, x[0].dtype}};
   }
@@ -293,8 +293,7 @@ class Pad final : public Op {
     for (const Padding& width : widths_)
       if (width.before < 0 || width.after < 0)
         throw ValueError(cat("pad: expected widths >= 0, got (", width.before, ", ", width.after, ")"));
-    for (int d = 0; d < y.rank(); ++d)
-      if (y[d] != kUnknown) y[d] += width(d).before + width(d).after;
+    for (int d = 0; d < y.rank(); ++d) y[d] = add_dims(y[d], add_dims(width(d).before, width(d).after, "pad"), "pad");
     return {{y, x[0].dtype}};
   }
   void forward(Tensors x, Tensors y) const override {
