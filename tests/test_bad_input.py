@@ -107,3 +107,23 @@ def test_regularizers_by_position_as_in_keras():
     assert type(dense.bias_regularizer).__name__ == "L1"
     norm = layers.BatchNormalization(-1, 0.9, 1e-3, True, True, "zeros", "ones", "ones", "zeros")
     assert type(norm.moving_mean_initializer).__name__ == "Ones"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda x: ops.one_hot([1, 2], "many"),
+            r"one_hot\(.*num_classes.*got x=\[1, 2\], num_classes='many'",
+        ),
+        (lambda x: ops.dropout(x, "half"), r"dropout\(.*rate='half'"),
+        (
+            lambda x: ops.softmax(x, axis="last"),
+            r"softmax\(.*x=<float32 of shape \(2, 3\)>, axis='last'",
+        ),
+        (lambda x: ops.top_k(x, None), r"top_k\(.*k=None"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_shown_with_the_call(call, words):
+    with pytest.raises(TypeError, match=words):
+        call(np.ones((2, 3), np.float32))

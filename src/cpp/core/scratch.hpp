@@ -13,16 +13,20 @@ template <class T>
 class Scratch {
  public:
   explicit Scratch(int64_t n)
-      : data_(n > 0 ? reinterpret_cast<T*>(scratch_push(static_cast<size_t>(n) * sizeof(T))) : nullptr) {}
+      : data_(reinterpret_cast<T*>(n > 0 ? scratch_push(static_cast<size_t>(n) * sizeof(T)) : kNothing)),
+        taken_(n > 0) {}
   ~Scratch() {
-    if (data_) scratch_pop();
+    if (taken_) scratch_pop();
   }
   Scratch(const Scratch&) = delete;
   T* data() const { return data_; }
   T& operator[](int64_t i) const { return data_[i]; }
 
  private:
+  // What a block of no elements points to: its address may be asked for.
+  alignas(64) static inline std::byte kNothing[64];
   T* data_;
+  bool taken_;
 };
 
 }  // namespace fastnn
