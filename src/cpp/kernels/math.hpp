@@ -48,19 +48,6 @@ constexpr T kInfinity = __builtin_inf();
 template <class T>
 constexpr T kNaN = __builtin_nan("");
 
-// Sums of bit patterns. They wrap around where x is out of an expansion's range (its result is dropped afterwards),
-// which only unsigned integers may.
-template <class T>
-FASTNN_INLINE Mask<T> add_bits(Mask<T> a, Mask<T> b) {
-  using Bits = Vec<typename Format<T>::Unsigned>;
-  return (Mask<T>)((Bits)a + (Bits)b);
-}
-template <class T>
-FASTNN_INLINE Mask<T> subtract_bits(Mask<T> a, Mask<T> b) {
-  using Bits = Vec<typename Format<T>::Unsigned>;
-  return (Mask<T>)((Bits)a - (Bits)b);
-}
-
 // c0 + c1 x + c2 x^2 + ... by Horner's rule: neighbouring elements of a loop overlap and hide its latency.
 template <class T, class... C>
 FASTNN_INLINE Vec<T> polynomial(Vec<T> x, T c0, C... c) {
@@ -97,7 +84,7 @@ template <class T>
 FASTNN_INLINE Vec<T> exp_normal(Vec<T> x) {
   Mask<T> exponent;
   const Vec<T> p = exp_reduced<T>(x, exponent);
-  return as_float<T>(add_bits<T>(as_int<T>(T(1) + p), exponent));
+  return as_float<T>(as_int<T>(T(1) + p) + exponent);
 }
 
 template <class T>
@@ -114,7 +101,7 @@ FASTNN_INLINE Vec<T> expm1(Vec<T> x) {
   constexpr T low = sizeof(T) == 4 ? -18 : -40;  // -1 to the last bit from here on
   Mask<T> exponent;
   const Vec<T> p = exp_reduced<T>(x < low ? splat(low) : x, exponent);
-  const Vec<T> half = as_float<T>(add_bits<T>(exponent, as_int<T>(splat(T(0.5)))));
+  const Vec<T> half = as_float<T>(exponent + as_int<T>(splat(T(0.5))));
   const Vec<T> y = fma(p, half, half - T(0.5));
   return copysign<T>(x > Format<T>::exp_max ? splat(kInfinity<T>) : y + y, x);
 }
@@ -131,7 +118,7 @@ FASTNN_INLINE Vec<T> log_series(Vec<T> f, Vec<T> low, C... c) {
 template <class T>
 FASTNN_INLINE Vec<T> split(Vec<T> x, Vec<T>& k, Mask<T>& exponent) {
   using F = Format<T>;
-  const Mask<T> one = as_int<T>(splat(T(1))), bits = add_bits<T>(as_int<T>(x), one - F::sqrt_half);
+  const Mask<T> one = as_int<T>(splat(T(1))), bits = as_int<T>(x) + (one - F::sqrt_half);
   const Mask<T> fraction = bits & ((Int<T>(1) << F::mantissa) - 1);
   exponent = bits - fraction;
   // Logical shift and the addition of 2^23 (2^52) in the bits: SSE2 and AVX2 have neither an arithmetic shift nor a
@@ -175,8 +162,7 @@ FASTNN_INLINE Vec<T> log1p(Vec<T> x) {
   Vec<T> k;
   Mask<T> exponent;
   const Vec<T> m = split<T>(u, k, exponent);
-  // 2^(1-k): 2^-k may be no normal number
-  const Vec<T> scale = as_float<T>(subtract_bits<T>(as_int<T>(splat(kInfinity<T>)), exponent));
+  const Vec<T> scale = as_float<T>(as_int<T>(splat(kInfinity<T>)) - exponent);  // 2^(1-k): 2^-k may be no normal number
   Vec<T> y = log_split<T>(k, fma(T(0.5) * error, scale, m - T(1)));
   y = x < kInfinity<T> ? y : x;
   y = x > T(-1) ? y : (x == T(-1) ? splat(-kInfinity<T>) : splat(kNaN<T>));
