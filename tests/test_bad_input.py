@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import layers, ops
+from fastnn import _core, layers, ops
 
 X = np.random.default_rng(0).standard_normal((20, 4)).astype("float32")
 Y = np.arange(20) % 3
@@ -127,3 +127,71 @@ def test_regularizers_by_position_as_in_keras():
 def test_an_argument_of_the_wrong_kind_is_shown_with_the_call(call, words):
     with pytest.raises(TypeError, match=words):
         call(np.ones((2, 3), np.float32))
+
+
+HUGE = {
+    "pad": lambda: ops.pad(np.zeros(4), ((2**63 - 1, 2**63 - 1),)),
+    "pad of nothing": lambda: ops.pad(np.zeros((0, 4)), ((0, 0), (2**62, 2**62))),
+    "concatenate": lambda: ops.concatenate([ops.reshape(np.zeros(0), (2**62, 0))] * 2, axis=0),
+    "strides": lambda: ops.reshape(np.zeros(0), [0, 2**31, 2**33]),
+    "no int64": lambda: ops.broadcast_to(np.zeros(1), [2**70]),
+    "one_hot": lambda: ops.one_hot(np.zeros(3, int), 2**62),
+    "pool": lambda: ops.max_pool2d(np.ones((1, 5, 5, 1)), 2**20, padding="same"),
+    "dilation": lambda: ops.conv2d(
+        np.ones((1, 5, 5, 1)), np.ones((3, 3, 1, 1)), dilation_rate=2**61, padding="same"
+    ),
+    "placeholder": lambda: fastnn.Graph().placeholder((-5, 2)),
+}
+
+
+@pytest.mark.parametrize("make", HUGE.values(), ids=HUGE)
+def test_sizes_that_no_integer_holds(make):
+    with pytest.raises(ValueError, match=r"too large|2\*\*|out of range|>= 0"):
+        make()
+
+
+def test_steps_and_strides_beyond_any_array_are_as_good_as_its_size():
+    x = np.arange(12.0).reshape(3, 4)
+    for step in (2**62, -(2**63)):
+        np.testing.assert_array_equal(np.asarray(fastnn.Tensor(x)[::step]), x[::step])
+    image, kernel = np.ones((1, 5, 5, 1)), np.ones((3, 3, 1, 1))
+    assert ops.conv2d(image, kernel, strides=2**62).shape == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("value", [300, -1, 2**40, 2**70])
+def test_a_number_that_the_dtype_does_not_hold(value):
+    x = np.ones(2, np.uint8)
+    for call in (lambda: ops.add(x, value), lambda: ops.where(np.array([True, False]), x, value)):
+        with pytest.raises(ValueError, match=f"x2: {value} is out of the range of uint8"):
+            call()
+
+
+def test_a_structure_that_holds_itself():
+    endless: list = []
+    endless.append(endless)
+    with pytest.raises(RecursionError):
+        _core.collect(endless)
+
+
+def test_an_update_of_unequal_numbers():
+    form, w = _core.MomentumForm.keras, np.ones(16)
+
+    def update(variables, slots, gradients):
+        arrays = [[w.copy() for _ in range(n)] for n in (variables, slots, gradients)]
+        _core.sgd_update(*arrays, 0.1, 0, 0.0, form, False, 0.0)
+
+    update(2, 0, 2)
+    with pytest.raises(ValueError, match="gradient: expected 3, one per variable, got 1"):
+        update(3, 0, 1)
+    with pytest.raises(ValueError, match=r"slot: .*2"):
+        update(2, 2, 2)
+
+
+def test_a_moving_average_of_integers():
+    with pytest.raises(TypeError, match=r"moving_average: .*int64"):
+        _core.moving_average(fastnn.Variable([4], trainable=False), [8], 0.5)
+
+
+def test_a_range_that_the_dtype_does_not_hold():
+    with pytest.raises(ValueError, match="finite in float32"):
+        fastnn.random.uniform((3,), -3e38, 3e38)

@@ -137,6 +137,25 @@ def test_gradient_is_the_differences(case_id):
 
 
 @pytest.mark.parametrize("case_id", [i for i, c in BY_ID.items() if wrt(c)])
+def test_every_element_of_a_gradient_is_written(case_id):
+    case = BY_ID[case_id]
+    inputs = make_inputs(case)
+    ys = float_outputs(case, [np.asarray(y) for y in outputs(case, inputs)])
+    seeds = seeds_for(case, ys)
+    expected = gradients(case, inputs, seeds)
+    tensors = [fastnn.Tensor(x) for x in inputs]
+    sources = [tensors[i] for i in wrt(case)]
+    places = [fastnn.Tensor(np.full(s.shape, np.nan)) for s in sources]
+    with fastnn.GradientTape() as tape:
+        tape.watch(sources)
+        ys = float_outputs(case, outputs(case, tensors))
+    found = tape._tape.gradient(ys, sources, seeds, places)
+    for g, e, place in zip(found, expected, places, strict=True):
+        if g is not None:
+            np.testing.assert_array_equal(np.asarray(place), e)
+
+
+@pytest.mark.parametrize("case_id", [i for i, c in BY_ID.items() if wrt(c)])
 def test_float32_gradient_is_the_float64_one(case_id):
     case = BY_ID[case_id]
     inputs32 = make_inputs(case, "float32")

@@ -137,3 +137,22 @@ def test_what_is_not_fed_is_named():
         _core.Program(graph, [x], [x + z])
     with pytest.raises(ValueError, match="known shape"):
         _core.Program(graph, [graph.placeholder((None,))], [x])
+
+
+def test_rows_are_there_in_every_source_and_stay_what_they_were_judged():
+    net = Net()
+    program = compiled(net, 4)
+    x, y = batch(12)
+    for order in (None, np.arange(12)):
+        with pytest.raises((ValueError, IndexError), match=r"do not fit|row 8 of 8"):
+            program.run_rows([x, y[:8]], order, 0, 3, 1.0)
+    with pytest.raises(IndexError, match="row 12 of 12"):
+        program.run_rows([x, y], np.arange(1, 13), 0, 3, 1.0)
+    before = net.weights()
+    assert program.run_rows([x, y], None, 1, 3, 1e9) == 3
+    found = net.weights()
+    for variable, w in zip(net.variables, before, strict=True):
+        variable.assign(w)
+    assert program.run_rows([x, y], np.arange(12), 1, 3, 1e9) == 3
+    for a, b in zip(found, net.weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

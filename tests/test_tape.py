@@ -258,3 +258,50 @@ def test_reading_a_placeholder_says_why_not():
     for read in (lambda: np.asarray(x), lambda: float(x), lambda: bool(x), x.numpy):
         with pytest.raises(RuntimeError, match="placeholder"):
             read()
+
+
+@pytest.mark.parametrize("take", [ops.take, ops.take_along_axis])
+def test_indices_changed_since_are_judged_anew(take):
+    x, indices = Tensor(np.ones(3)), np.array([0, 1])
+    with GradientTape() as tape:
+        tape.watch(x)
+        y = take(x, indices, axis=0)
+    indices[0] = 2**40
+    with pytest.raises(IndexError, match="out of bounds"):
+        tape.gradient(y, x)
+
+
+def test_what_an_op_keeps_for_its_backward_carries_no_gradient():
+    x = Tensor(np.ones((4, 3)))
+    with fastnn.Graph(tracing=False) as graph, GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        ops.batch_normalization_training(x)
+        ops.layer_normalization(x)
+        ops.categorical_crossentropy(np.eye(3)[[0, 1, 2, 0]], x)
+    kept = [y for _, _, outputs in graph.nodes for y in outputs[1:]]
+    assert len(kept) == 5
+    assert tape.gradient(kept, x) is None
+
+
+def test_targets_and_weights_carry_no_gradient():
+    rng = np.random.default_rng(0)
+    t, z, w = (Tensor(rng.uniform(0.1, 1, s)) for s in ((4, 3), (4, 3), (4,)))
+    for loss in (ops.categorical_crossentropy, ops.binary_crossentropy, ops.mean_squared_error):
+        with GradientTape() as tape:
+            tape.watch([t, z, w])
+            value = loss(t, z, sample_weight=w)
+        dt, dz, dw = tape.gradient(value, [t, z, w])
+        assert dt is None
+        assert dw is None
+        assert np.isfinite(np.asarray(dz)).all()
+
+
+def test_a_gradient_is_not_written_to_memory_that_is_read_only():
+    x, place = Tensor(np.ones(3)), np.zeros(3)
+    place.flags.writeable = False
+    with GradientTape() as tape:
+        tape.watch(x)
+        y = ops.exp(x)
+    with pytest.raises(ValueError, match="read-only"):
+        tape._tape.gradient([y], [x], [], [place])
+    np.testing.assert_array_equal(place, 0)

@@ -450,3 +450,37 @@ def test_any_view_gives_the_bits_of_its_contiguous_copy(x):
         np.testing.assert_array_equal(np.asarray(op(Tensor(x))), np.asarray(op(Tensor(plain))))
     np.testing.assert_array_equal(ops.transpose(x), plain.T)
     np.testing.assert_array_equal(Tensor(x)[::-1], plain[::-1])
+
+
+@pytest.mark.parametrize("op", [ops.add, ops.multiply, ops.equal])
+def test_an_int_among_booleans_is_an_int(op):
+    x = np.array([True, False])
+    for a, b in ((x, 5), (5, x)):
+        found, expected = np.asarray(op(a, b)), getattr(np, op.__name__)(a, b)
+        np.testing.assert_array_equal(found.astype(int), expected.astype(int))
+
+
+def test_integers_wrap_as_numpys():
+    low, high = np.array([-(2**63)]), np.array([2**63 - 1, 2**62])
+    for found, expected in (
+        (ops.negative(low), -low),
+        (ops.abs(low), np.abs(low)),
+        (ops.multiply(high, high), high * high),
+        (ops.subtract(low, high), low - high),
+        (ops.sum(high), high.sum()),
+        (ops.prod(high), high.prod()),
+    ):
+        np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+def test_clipping_integers_is_exact():
+    x = np.array([2**53 + 1, 2**62 + 1, -5])
+    np.testing.assert_array_equal(np.asarray(ops.clip(x, 0, 2**63)), np.maximum(x, 0))
+    bytes_ = np.array([0, 7, 255], np.uint8)
+    np.testing.assert_array_equal(np.asarray(ops.clip(bytes_, 300, 400)), 255)
+
+
+def test_the_value_of_a_variable_is_read_only_as_the_variable_is():
+    value = fastnn.Variable([1.0, 2.0]).value
+    for view in (value.numpy(), np.asarray(value), np.asarray(memoryview(value))):
+        assert not view.flags.writeable

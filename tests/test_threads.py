@@ -100,3 +100,57 @@ def test_an_instruction_set_that_is_not_there_fails_the_import():
     done = run("import fastnn", FASTNN_ISA="avx9000")
     assert done.returncode != 0
     assert "FASTNN_ISA: expected one that this CPU has (baseline" in done.stderr
+
+
+def test_threads_that_record_on_one_graph():
+    graph = fastnn.Graph()
+    x = graph.placeholder((2,))
+    ops_each = 3000
+
+    def work() -> None:
+        for _ in range(ops_each):
+            ops.relu(x)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(graph.nodes) == 4 * ops_each
+
+
+WATCH_WHILE_A_GRADIENT_RUNS = """
+import threading
+import numpy as np
+import fastnn
+from fastnn import _core, ops
+
+x = fastnn.Tensor(np.ones(4))
+for _ in range(20):
+    tape = _core.Tape(False, False)
+    tape.watch(x)
+    tape.start()
+    y = x
+    for _ in range(300):
+        y = ops.multiply(y, np.ones(4))
+    done = []
+
+    def watch():
+        while not done:
+            tape.watch(x)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    tape.gradient([y], [x])
+    done.append(True)
+    thread.join()
+"""
+
+
+def test_a_tape_that_lets_go_of_arrays_waits_for_nobody_who_waits_for_it():
+    subprocess.run(
+        [sys.executable, "-c", WATCH_WHILE_A_GRADIENT_RUNS],
+        timeout=60,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
