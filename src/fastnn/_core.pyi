@@ -113,7 +113,7 @@ class Tensor:
         ...
     def numpy(self) -> numpy.ndarray:
         """
-        A view as np.ndarray; no copy.
+        A view as np.ndarray; no copy. Read-only where it is a variable's value.
         """
     def reshape(self, shape: typing.Any, *rest: int) -> Tensor:
         ...
