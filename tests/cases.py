@@ -171,6 +171,8 @@ CASES: list[Case] = [
             ((6, 5, 4), (5, 9), True, False),
             ((5, 4), (3, 6, 4), False, True),
             ((2, 0, 3), (3, 4), False, False),
+            ((1, 2, 3), (0, 3, 4), False, False),
+            ((0, 1, 3, 2), (4, 3), True, True),
         )
     ],
     # ---- shape

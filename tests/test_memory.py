@@ -1,0 +1,149 @@
+"""What was allocated is given back: nothing grows with the number of steps, of models, or of shapes met."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PRELUDE = """
+import ctypes
+import gc
+
+import numpy as np
+
+import fastnn
+from fastnn import layers, ops
+
+FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+
+
+class Mallinfo(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in FIELDS]
+
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Mallinfo
+
+
+def allocated():
+    gc.collect()
+    info = libc.mallinfo2()
+    return info.uordblks + info.hblkhd
+
+
+rng = np.random.default_rng(0)
+x = rng.standard_normal((256, 20)).astype("float32")
+y = rng.integers(0, 3, 256)
+"""
+
+REPEAT = """
+for _ in range({warm}):
+    once()
+before = allocated()
+for _ in range({count}):
+    once()
+print((allocated() - before) / {count})
+"""
+
+EAGER_STEP = """
+w1 = fastnn.Variable(0.1 * rng.standard_normal((20, 32)))
+b1 = fastnn.Variable(np.zeros(32))
+w2 = fastnn.Variable(0.1 * rng.standard_normal((32, 3)))
+adam = fastnn.optimizers.Adam()
+images = rng.standard_normal((256, 6, 6, 1))
+kernel = fastnn.Variable(rng.standard_normal((3, 3, 1, 20)))
+weights = [w1, b1, w2, kernel]
+
+
+def once():
+    rows = rng.integers(1, 257)
+    with fastnn.GradientTape() as tape:
+        h = ops.conv2d(images[:rows], kernel)
+        h = ops.dropout(ops.global_max_pool2d(h), 0.2) + x[:rows].astype("float64")
+        h = ops.layer_normalization(ops.relu(ops.dense(h, w1, b1)))
+        loss = ops.sparse_categorical_crossentropy(y[:rows], h @ w2, from_logits=True)
+    adam.apply(tape.gradient(loss, weights), weights)
+"""
+
+RECORDED_STEP = """
+model = fastnn.Sequential([layers.Dense(8, "relu", input_shape=(20,)), layers.Dense(3, "softmax")])
+model.compile("adam", "sparse_categorical_crossentropy")
+
+
+def once():
+    rows = rng.integers(1, 17)
+    model.train_on_batch(x[:rows], y[:rows])
+    model.predict(x[:rows], verbose=0)
+"""
+
+MODEL = """
+def once():
+    model = fastnn.Sequential(
+        [
+            layers.Dense(8, "relu", input_shape=(20,)),
+            layers.BatchNormalization(),
+            layers.Dropout(0.1),
+            layers.Dense(3, "softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(x[:32], y[:32], batch_size=16, verbose=0)
+    model.predict(x[:32], verbose=0)
+"""
+
+ERROR = """
+def once():
+    for wrong in (lambda: ops.take(x, [999]), lambda: ops.dense(x, x), lambda: ops.pad(x, -1)):
+        try:
+            wrong()
+        except (ValueError, IndexError, TypeError):
+            pass
+"""
+
+LEAK = """
+kept = []
+
+
+def once():
+    kept.append(fastnn.Tensor(1.0))
+"""
+
+
+def growth(body: str, warm: int, count: int) -> float:
+    """Bytes per call of once() that are still allocated afterwards, Python's and C++'s together."""
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + body + REPEAT.format(warm=warm, count=count)],
+        # malloc for Python's objects too, so that one counter sees them all.
+        env={
+            **os.environ,
+            "PYTHONMALLOC": "malloc",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("body", "warm", "count", "bound"),
+    [
+        # Less than any object per call. Building a model may keep a word or two: tables that grow by doubling.
+        (EAGER_STEP, 500, 2000, 16),
+        (RECORDED_STEP, 500, 2000, 16),
+        (ERROR, 500, 2000, 16),
+        (MODEL, 300, 300, 256),
+    ],
+    ids=["eager step", "recorded step", "error", "model"],
+)
+def test_nothing_is_kept(body, warm, count, bound):
+    assert growth(body, warm, count) < bound
+
+
+def test_the_measure_notices_one_scalar_kept_per_call():
+    assert growth(LEAK, 500, 2000) > 100
