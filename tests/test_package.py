@@ -43,15 +43,16 @@ def test_the_extension_is_small():
 
 IMPORT_TIME = """
 import time, numpy
-start = time.process_time()
+start = time.thread_time()
 import fastnn
-print(time.process_time() - start)
+print(time.thread_time() - start)
 """
 
 
 def test_import_takes_40_ms_over_numpy(tmp_path):
-    # With the bytecode that an installed package has: the first run writes it. Processor time, and
-    # the least of several, as whatever else the machine does only adds.
+    # With the bytecode that an installed package has: the first run writes it. Processor time of the
+    # importing thread (NumPy's BLAS threads spin beside it), and the least of several runs, as whatever
+    # else the machine does only adds.
     bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
     seconds = [float(run(IMPORT_TIME, **bytecode).stdout) for _ in range(9)]
     assert min(seconds) <= 0.040, seconds

@@ -5,7 +5,7 @@ Nothing here reads or writes NumPy's global generator.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -76,7 +76,7 @@ class _State:
         return self.default
 
 
-_state = _State(secrets.randbits(63))
+_state = _State(int.from_bytes(os.urandom(8), "little") >> 1)
 
 
 def _as_seed(seed: int) -> int:
