@@ -156,3 +156,31 @@ def test_rows_are_there_in_every_source_and_stay_what_they_were_judged():
     assert program.run_rows([x, y], np.arange(12), 1, 3, 1e9) == 3
     for a, b in zip(found, net.weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_an_error_after_a_write_leaves_every_variable_as_it_was():
+    v = Variable([1.0])
+    graph = fastnn.Graph()
+    x = graph.placeholder((1,))
+    with graph:
+        v.assign_add(x)
+        y = ops.log(x)
+        ops.check_finite(y, "the logarithm is not finite")
+    program = _core.Program(graph, [x], [y])
+    with pytest.raises(FloatingPointError, match="the logarithm is not finite"):
+        program.run([[0.0]])
+    assert float(v) == 1
+    program.run([[2.0]])
+    assert float(v) == 3
+
+
+def test_a_view_of_a_variable_is_read_as_it_is_after_a_write():
+    v = Variable([1.0, 2.0])
+    graph = fastnn.Graph()
+    x = graph.placeholder((2,))
+    with graph:
+        view = ops.reshape(v, (2, 1))
+        v.assign_add(x)
+        after = view + 1.0
+    program = _core.Program(graph, [x], [after])
+    np.testing.assert_array_equal(np.asarray(program.run([[10.0, 10.0]])[0]), [[12], [13]])

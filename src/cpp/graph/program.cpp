@@ -16,21 +16,65 @@ namespace {
 constexpr size_t kAlignment = 64;
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 size_t bytes_of(const Spec& spec) { return static_cast<size_t>(numel(spec.shape)) * item_size(spec.dtype); }
+
+// What the fetches and the effects need.
+std::vector<Node> without_dead(std::vector<Node> nodes, Tensors fetches) {
+  std::unordered_set<uint64_t> needed;
+  for (const Tensor& t : fetches) needed.insert(t.id());
+  std::vector<Node> kept;
+  for (size_t n = nodes.size(); n-- > 0;) {
+    bool keep = nodes[n].op->refuses() || nodes[n].op->writes(nodes[n].x.size()) > 0;
+    for (const Tensor& t : nodes[n].y) keep |= needed.contains(t.id());
+    if (!keep) continue;
+    for (const Tensor& t : nodes[n].x) needed.insert(t.id());
+    kept.push_back(std::move(nodes[n]));
+  }
+  std::reverse(kept.begin(), kept.end());
+  return kept;
+}
+
+// Writes of variables move behind all else: a step happens whole or not at all. Where a later node reads what a write
+// has written, the writes so far come before it, and a new pair of computing and committing begins.
+std::vector<Node> commit_last(std::vector<Node> nodes) {
+  std::vector<Node> scheduled, waiting;
+  std::unordered_set<const Storage*> written;
+  std::unordered_set<uint64_t> results;
+  std::unordered_map<uint64_t, const Storage*> viewed;  // by views of variables
+  auto storage_of = [&](const Tensor& t) -> const Storage* {
+    if (t.has_data()) return t.storage().get();
+    const auto found = viewed.find(t.id());
+    return found == viewed.end() ? nullptr : found->second;
+  };
+  auto commit = [&] {
+    std::move(waiting.begin(), waiting.end(), std::back_inserter(scheduled));
+    waiting.clear();
+    written.clear();
+    results.clear();
+  };
+  for (Node& node : nodes) {
+    const size_t writes = node.op->writes(node.x.size());
+    if (writes > 0) {
+      for (size_t i = 0; i < writes; ++i) written.insert(storage_of(node.x[i]));
+      for (const Tensor& t : node.y) results.insert(t.id());
+      waiting.push_back(std::move(node));
+      continue;
+    }
+    if (node.op->is_view())
+      if (const Storage* storage = storage_of(node.x[0])) viewed[node.y[0].id()] = storage;
+    for (const Tensor& t : node.x)
+      if (const Storage* storage = storage_of(t); results.contains(t.id()) || (storage && written.contains(storage))) {
+        commit();
+        break;
+      }
+    scheduled.push_back(std::move(node));
+  }
+  commit();
+  return scheduled;
+}
 }  // namespace
 
 Program::Program(const Graph& graph, Tensors feeds, Tensors fetches) {
-  // What is needed: the fetches, every effect, and what they read.
-  const auto nodes = graph.nodes();
-  std::unordered_set<uint64_t> needed;
-  for (const Tensor& t : fetches) needed.insert(t.id());
-  std::vector<char> keep(nodes.size(), 0);
-  for (size_t n = nodes.size(); n-- > 0;) {
-    keep[n] = nodes[n].op->writes(nodes[n].x.size()) > 0;
-    for (const Tensor& t : nodes[n].y) keep[n] |= needed.contains(t.id());
-    if (keep[n])
-      for (const Tensor& t : nodes[n].x) needed.insert(t.id());
-  }
-
+  const std::vector<Node> nodes = commit_last(without_dead(graph.nodes(), fetches));
   std::unordered_map<uint64_t, int> index;
   auto add = [&](const Tensor& t, Place place) {
     const int v = static_cast<int>(values_.size());
@@ -55,11 +99,10 @@ Program::Program(const Graph& graph, Tensors feeds, Tensors fetches) {
     values_[v].bound = t;
     return v;
   };
-  for (size_t n = 0; n < nodes.size(); ++n) {
-    if (!keep[n]) continue;
-    Step step{nodes[n].op, {}, {}};
-    for (const Tensor& t : nodes[n].x) step.x.push_back(find(t));
-    for (const Tensor& t : nodes[n].y) step.y.push_back(add(t, Place::arena));
+  for (const Node& node : nodes) {
+    Step step{node.op, {}, {}};
+    for (const Tensor& t : node.x) step.x.push_back(find(t));
+    for (const Tensor& t : node.y) step.y.push_back(add(t, Place::arena));
     steps_.push_back(std::move(step));
   }
   for (const Tensor& t : fetches) fetches_.push_back(find(t));

@@ -53,6 +53,8 @@ class Op {
   virtual int in_place_of(size_t /*output*/) const { return -1; }
   // Inputs [0, writes) are variables that forward updates in place: an effect.
   virtual size_t writes(size_t /*inputs*/) const { return 0; }
+  // Runs although nobody reads its outputs: it may refuse the step by an error.
+  virtual bool refuses() const { return false; }
 };
 
 using OpPtr = std::shared_ptr<const Op>;
