@@ -6,6 +6,7 @@
 #include "core/parallel.hpp"
 #include "core/scratch.hpp"
 #include "kernels/table.hpp"
+#include "ops/finish.hpp"
 
 namespace fastnn {
 
@@ -141,13 +142,23 @@ void write_channels(const Gradient& to, int64_t channels, const F& f) {
 
 class BatchNormalization final : public Op {
  public:
-  BatchNormalization(int64_t axis, double epsilon, bool training, bool has_gamma, bool has_beta)
+  BatchNormalization(int64_t axis, double epsilon, bool training, bool has_gamma, bool has_beta,
+                     std::optional<Activation> then = std::nullopt)
       : axis_(axis),
         epsilon_(epsilon),
         training_(training),
         gamma_(has_gamma ? (training ? 1 : 3) : 0),
-        beta_(has_beta ? (training ? 1 : 3) + (has_gamma ? 1 : 0) : 0) {}
-  std::string_view name() const override { return title(); }
+        beta_(has_beta ? (training ? 1 : 3) + (has_gamma ? 1 : 0) : 0),
+        then_(then),
+        name_(name_with(title(), then)) {}
+  std::string_view name() const override { return name_; }
+  std::shared_ptr<const Op> followed_by(const Activation& then) const override {
+    if (then_) return nullptr;
+    return std::make_shared<BatchNormalization>(axis_, epsilon_, training_, gamma_ > 0, beta_ > 0, then);
+  }
+  bool finishes_gradient(size_t i) const override { return i == 0; }
+  bool may_overwrite(size_t output, size_t input) const override { return output == 0 && input == 0; }
+  bool gradient_may_overwrite(size_t i, bool) const override { return i == 0; }
   std::vector<Spec> infer(Specs x) const override {
     const Spec& in = x[0];
     if (!is_floating(in.dtype))
@@ -195,8 +206,10 @@ class BatchNormalization final : public Op {
       }
       const auto normalize = kernels_for<T>().norm.forward;
       T* py = y[0].data<T>();
+      const Finish<T> finish(then_, y[0]);
       for_blocks(v, [&](int64_t at, int64_t rows, int64_t columns, int64_t c, int64_t step) {
         normalize(py + at, px + at, saved_mean + c, scale.data() + c, shift.data() + c, step, rows, columns);
+        finish(py + at, rows * columns);
       });
     });
   }
@@ -230,9 +243,11 @@ class BatchNormalization final : public Op {
         const auto kernel = kernels_for<T>().norm.backward;
         T* dx = b.dx[0].to.template data<T>();
         const bool accumulate = b.dx[0].accumulate;
+        const Finish<T> finish(b.dx[0]);
         for_blocks(v, [&](int64_t at, int64_t rows, int64_t columns, int64_t c, int64_t step) {
           kernel(dx + at, dy + at, training_ ? x + at : nullptr, mean + c, scale.data() + c, slope.data() + c,
                  center.data() + c, step, rows, columns, accumulate);
+          finish(dx + at, rows * columns);
         });
       }
       if (gamma_) write_channels<T>(b.dx[gamma_], C, [&](int64_t c) { return product[c] * rstd[c]; });
@@ -250,6 +265,8 @@ class BatchNormalization final : public Op {
   double epsilon_;
   bool training_;
   size_t gamma_, beta_;  // which input, 0: there is none
+  std::optional<Activation> then_;
+  std::string name_;
 };
 
 // y = gamma x^ + beta, x^ = (x - mean) rstd, with mean and rstd of each row: the elements of the last axes.
