@@ -20,9 +20,14 @@ class Fuser {
     for (size_t n = 0; n < nodes_.size(); ++n) relu_after_pool(n);
     for (size_t n = 0; n < nodes_.size(); ++n) activation_into_producer(n);
     for (size_t n = 0; n < nodes_.size(); ++n) derivative_into_producer(n);
+    index();
+    std::unordered_map<size_t, Node> before;  // nodes to go before these
+    for (size_t n = 0; n < nodes_.size(); ++n) compute_again(n, before);
     std::vector<Node> left;
-    for (size_t n = 0; n < nodes_.size(); ++n)
+    for (size_t n = 0; n < nodes_.size(); ++n) {
+      if (const auto found = before.find(n); found != before.end()) left.push_back(std::move(found->second));
       if (!dead_[n]) left.push_back(std::move(nodes_[n]));
+    }
     return left;
   }
 
@@ -152,6 +157,36 @@ class Fuser {
       dead_[n] = 1;
       return;
     }
+  }
+
+  // A large value that the backward pass reads is forgotten after the forward pass and computed again, where that is
+  // one walk over what is kept anyway: of a normalisation only its input stays.
+  void compute_again(size_t n, std::unordered_map<size_t, Node>& before) {
+    constexpr int64_t kLarge = 1 << 20;  // bytes; under it memory is cheap and stays in cache
+    const Node& node = nodes_[n];
+    const auto again = dead_[n] ? std::nullopt : node.op->again();
+    if (!again || fetched_.contains(node.y[0].id())) return;
+    const Tensor value = node.y[0];
+    if (numel(value.shape()) * static_cast<int64_t>(item_size(value.dtype())) < kLarge) return;
+    const std::vector<size_t> readers = readers_[value.id()];  // in order
+    size_t first = 0;
+    while (first < readers.size() && !backward_of(nodes_[readers[first]])) ++first;
+    if (first == 0 || first == readers.size() || before.contains(readers[first])) return;
+    std::vector<Tensor> inputs;
+    for (int i : again->x) inputs.push_back(node.x[i]);
+    for (int i : again->y) inputs.push_back(node.y[i]);
+    for (const Tensor& t : inputs) {
+      const auto& others = readers_[t.id()];
+      const bool small = numel(t.shape()) * static_cast<int64_t>(item_size(t.dtype())) < kLarge;
+      // Not a variable: what it holds may have been overwritten by then.
+      const bool kept = !t.has_data() && (small || (!others.empty() && others.back() >= readers.back()));
+      if (!kept) return;
+    }
+    const Tensor anew = Tensor::placeholder(value.spec(), nullptr);
+    for (size_t r = first; r < readers.size(); ++r)
+      for (Tensor& t : nodes_[readers[r]].x)
+        if (t.id() == value.id()) t = anew;
+    before[readers[first]] = {again->op, std::move(inputs), {anew}};
   }
 
   std::vector<Node> nodes_;

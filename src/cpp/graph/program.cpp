@@ -421,7 +421,12 @@ std::string Program::dump() const {
   out << steps_.size() << " steps, arena " << arena_bytes_ << " bytes of " << value_bytes_ << "\n";
   for (size_t s = 0; s < steps_.size(); ++s) {
     out << s << ": ";
-    for (int v : steps_[s].y) out << '%' << v << values_[v].spec.shape << ' ';
+    for (int v : steps_[s].y) {
+      const Value& root = values_[values_[v].root];
+      out << '%' << v << values_[v].spec.shape;
+      if (root.place == Place::arena) out << '@' << root.offset;
+      out << ' ';
+    }
     out << "= " << steps_[s].op->name() << '(';
     for (size_t i = 0; i < steps_[s].x.size(); ++i) out << (i ? ", %" : "%") << steps_[s].x[i];
     out << ")\n";

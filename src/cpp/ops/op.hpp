@@ -77,6 +77,13 @@ class Op {
   virtual bool may_overwrite(size_t /*output*/, size_t /*input*/) const { return false; }
   // The gradient of an input may take the memory of dy; `last`: backward serves no other one after it.
   virtual bool gradient_may_overwrite(size_t /*input*/, bool /*last*/) const { return false; }
+  // How y[0] is computed anew, to the bit and in one walk, from some inputs and other outputs: what is large can then
+  // be forgotten between the forward and the backward pass.
+  struct Again {
+    std::shared_ptr<const Op> op;
+    std::vector<int> x, y;  // its inputs: these of the op's inputs, then these of its outputs
+  };
+  virtual std::optional<Again> again() const { return std::nullopt; }
   // Runs although nobody reads its outputs: it may refuse the step by an error.
   virtual bool refuses() const { return false; }
 };
