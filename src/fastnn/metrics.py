@@ -139,6 +139,7 @@ class Metric(Noted):
         self.name = name or type(self).__name__.lower()
         self.dtype = dtype
         self._variables: list[Variable] = []
+        self._zeros: list[Tensor] = []  # what reset_state sets them to
 
     def add_variable(self, shape: Sequence[int], name: str) -> Variable:
         """A float64 variable of zeros that `reset_state` sets back to zeros."""
@@ -146,6 +147,7 @@ class Metric(Noted):
             np.zeros(tuple(shape)), trainable=False, name=f"{self.name}/{name}", dtype="float64"
         )
         self._variables.append(variable)
+        self._zeros.append(Tensor(np.zeros(tuple(shape))))
         return variable
 
     @property
@@ -165,8 +167,8 @@ class Metric(Noted):
         raise NotImplementedError(f"{type(self).__name__}: write result(self)")
 
     def reset_state(self) -> None:
-        for variable in self._variables:
-            variable.assign(np.zeros(variable.shape))
+        for variable, zeros in zip(self._variables, self._zeros, strict=True):
+            variable.assign(zeros)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`update_state`, then `result`."""
@@ -251,7 +253,8 @@ class Mean(Metric):
         self.count.assign_add(ops.sum(weights))
 
     def result(self) -> float:
-        return float(_ratio(self.total, self.count))
+        count = float(self.count)
+        return float(self.total) / count if count else 0.0
 
 
 class MeanMetricWrapper(Mean):

@@ -61,7 +61,13 @@ void bind_array_protocols(Class& cls, Get get, bool readonly) {
              if (n == kUnknown) throw TypeError("len() of a placeholder whose first dimension is not known");
              return n;
            })
-      .def("__float__", [get](const Self& s) { return py::float_(as_array(get(s), false).attr("item")()); })
+      .def("__float__",
+           [get](const Self& s) {
+             const Tensor& t = get(s);
+             if (t.rank() > 0 || !t.has_data()) return py::float_(as_array(t, false).attr("item")());
+             return with_dtype(t.dtype(),
+                               [&](auto zero) { return py::float_(static_cast<double>(*t.data<decltype(zero)>())); });
+           })
       .def("__int__", [get](const Self& s) { return py::int_(as_array(get(s), false).attr("item")()); })
       .def("__bool__",
            [get](const Self& s) { return as_array(get(s), false).attr("__bool__")().template cast<bool>(); })

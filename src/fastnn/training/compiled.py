@@ -28,6 +28,9 @@ class CompiledLoss:
         self._loss_weights = loss_weights
         self.mean = metrics.Mean("loss")
         self._means: list[metrics.Mean | None] = []
+        self.metrics = [
+            self.mean
+        ]  # the means: of the loss, and of each output's if there are several
         self.names: list[str] | None = None
         if output_names is not None:
             self.bind(output_names)
@@ -44,14 +47,10 @@ class CompiledLoss:
                 metrics.Mean(f"{name}_loss") if several and function is not None else None
                 for name, function in zip(names, functions, strict=True)
             ]
+            self.metrics = [self.mean, *(mean for mean in self._means if mean is not None)]
             self._functions = functions
             self.names = list(names)
         return self._functions
-
-    @property
-    def metrics(self) -> list[Any]:
-        """The means: of the loss, and of each output's if there are several."""
-        return [self.mean, *(mean for mean in self._means if mean is not None)]
 
     def __call__(self, y: Any, y_pred: Any, sample_weight: Any, added: Sequence[Any]) -> Tensor:
         """The loss of the batch plus what layers added: penalties and `add_loss`."""
@@ -107,10 +106,7 @@ class CompiledMetrics:
         if output_names is not None:
             self._by_output(output_names)  # complains now
         self._resolved: list[tuple[Any, int, bool]] | None = None
-
-    @property
-    def metrics(self) -> list[Any]:
-        return [metric for metric, _, _ in self._resolved or []]
+        self.metrics: list[Any] = []
 
     def update(self, y: Any, y_pred: Any, sample_weight: Any) -> None:
         outputs = flatten(y_pred)
@@ -121,6 +117,7 @@ class CompiledMetrics:
         weights = by_name("sample_weight", sample_weight, names, partial=True)
         if self._resolved is None:
             self._resolved = self._resolve(names, targets, outputs)
+            self.metrics = [metric for metric, _, _ in self._resolved]
         for metric, i, weighted in self._resolved:
             if targets[i] is None:
                 continue

@@ -28,6 +28,9 @@ from fastnn._structure import (
 from fastnn.random import SeedGenerator, permutation
 
 
+BATCH_SIZE = 32  # where none is given
+
+
 @dataclass
 class Batch:
     """Rows of x, y and weights: arrays, or lists and dicts of arrays."""
@@ -301,7 +304,9 @@ class ArrayData:
             self.sample_weight = map_structure(_row_weights, self.sample_weight)
         if class_weight is not None:
             self.sample_weight = _weights_of_classes(class_weight, self.y, ends.outputs)
-        self.batch_size = 32 if batch_size is None else check_count("batch_size", batch_size)
+        self.batch_size = (
+            BATCH_SIZE if batch_size is None else check_count("batch_size", batch_size)
+        )
 
     def __len__(self) -> int:
         return self._count

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastnn import _core, optimizers
 from fastnn._core import Tensor
-from fastnn._structure import flat_shapes, flatten, map_shapes, map_structure, names_of, rebuild
+from fastnn._structure import (
+    flat_shapes,
+    flatten,
+    is_nested,
+    map_shapes,
+    map_structure,
+    names_of,
+    rebuild,
+)
 from fastnn.callbacks import CallbackList, History
 from fastnn.layers.base import Layer
 from fastnn.layers.context import CallContext
@@ -21,6 +29,7 @@ from fastnn.recorded import Recorded, runs_eagerly
 from fastnn.tape import GradientTape
 from fastnn.training.compiled import CompiledLoss, CompiledMetrics, warn_without_effect
 from fastnn.training.data import (
+    BATCH_SIZE,
     ArrayData,
     Batch,
     Data,
@@ -54,11 +63,12 @@ class Trainer(Layer):
         self._compiled_metrics: CompiledMetrics | None = None
         self._shuffler = SeedGenerator()
         self._training_lock = threading.RLock()
+        self._release = _Release(self._training_lock)
         self._data_ends, self._ends_at = Ends(), -1  # as of that count of changes
         self._spec: InputSpec | None = None
         self._train_program = Recorded(self.train_step, self._step_version)
         self._test_program = Recorded(self.test_step, self._step_version)
-        self._predict_program = Recorded(self.predict_step, self._step_version, rare=True)
+        self._predict_program = Recorded(self.predict_step, self._step_version, any_rows=True)
 
     # ---- what a model provides
 
@@ -202,6 +212,23 @@ class Trainer(Layer):
     def _run_predict_step(self, x: Any) -> Any:
         step = self.predict_step if self.run_eagerly else self._predict_program
         return map_structure(np.asarray, step(x))
+
+    def _run_checked(
+        self, program: Recorded, given: tuple[Any, ...], before: Callable[[], object] | None = None
+    ) -> Any:
+        """The results for arguments as they were given, if some like them have been checked and run before; else
+        NotImplemented. This is what keeps a call with a small batch short."""
+        return NotImplemented if self.run_eagerly else program.run_checked(given, before)
+
+    def _accept(self, program: Recorded, given: tuple[Any, ...], batch: tuple[Any, ...]) -> None:
+        """Let the next arguments like these go without the checks, which look at shapes and dtypes only; where they
+        look at values, or put the arrays of a structure in order, nothing is done."""
+        _, y, weight = (*given, None, None)[:3]
+        labels = self._spec is not None and any(self._spec.classes)
+        by_value = weight is not None or (labels and getattr(y, "dtype", np.dtype(int)).kind == "f")
+        as_given = all(a is b for a, b in zip(flatten(given), flatten(batch), strict=False))
+        if not self.run_eagerly and not by_value and (as_given or not any(map(is_nested, given))):
+            program.accept(given, batch)
 
     def _update_metrics(
         self, y: Any, y_pred: Any, sample_weight: Any, loss: Tensor, context: CallContext
@@ -376,11 +403,37 @@ class Trainer(Layer):
     ) -> Any:
         """One step on this batch. Returns its loss, or [loss, *metrics], or a dict of them."""
         self._compiled("train_on_batch")
-        batch = self._one_batch(x, y, sample_weight, class_weight)
         with self._alone("train_on_batch"):
-            self.reset_metrics()
-            self._run_train_step(batch)
-        return self._results(return_dict)
+            self._one_step(
+                self._train_program, self._run_train_step, x, y, sample_weight, class_weight
+            )
+            return self._results(return_dict)
+
+    def _one_step(
+        self,
+        program: Recorded,
+        step: Callable[[Batch], None],
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        class_weight: Any = None,
+    ) -> None:
+        """A step on its own, its metrics counted from zero."""
+        given = (x, y, sample_weight)
+        if class_weight is None:
+            try:
+                if self._run_checked(program, given, self.reset_metrics) is not NotImplemented:
+                    return
+            except ValueError:
+                self._one_batch(
+                    *given
+                )  # a bad label: the check says it in the words of the argument
+                raise
+        batch = self._one_batch(*given, class_weight)
+        self.reset_metrics()
+        step(batch)
+        if class_weight is None:
+            self._accept(program, given, batch.parts())
 
     # ---- evaluate
 
@@ -442,9 +495,7 @@ class Trainer(Layer):
     ) -> Any:
         """Loss and metrics of this batch: the loss, or [loss, *metrics], or a dict of them."""
         self._compiled("test_on_batch")
-        batch = self._one_batch(x, y, sample_weight)
-        self.reset_metrics()
-        self._run_test_step(batch)
+        self._one_step(self._test_program, self._run_test_step, x, y, sample_weight)
         return self._results(return_dict)
 
     # ---- predict
@@ -463,6 +514,10 @@ class Trainer(Layer):
             x: array of samples, a list or dict of them, or an iterable of batches.
             verbose: `"auto"` prints nothing.
         """
+        if batch_size is None and callbacks is None and steps is None and verbose in ("auto", 0):
+            result = self._predict_one(x, BATCH_SIZE)
+            if result is not NotImplemented:
+                return result
         data = make_data(x, batch_size=batch_size, ends=self._ends_of_data)
         verbose = 0 if verbose == "auto" else _verbosity(verbose)
         batches = EpochIterator(data, self._prepare, steps)
@@ -472,9 +527,11 @@ class Trainer(Layer):
         progress = Progress(verbose, batches.steps)
         listeners.call("on_predict_begin", {})
         outputs: list[Any] = []
+        taken = None
         for step, batch in enumerate(batches.epoch()):
             listeners.call_batch("on_predict_batch_begin", step, dict)
-            outputs.append(self._run_predict_step(batch.x))
+            taken = batch.x
+            outputs.append(self._run_predict_step(taken))
             listeners.call_batch("on_predict_batch_end", step, dict)
             progress.update(step + 1, dict)
         listeners.call("on_predict_end", {})
@@ -485,27 +542,37 @@ class Trainer(Layer):
         if not outputs:
             raise ValueError("x: expected at least one batch, got none")
         if len(outputs) == 1:
+            if isinstance(data, ArrayData) and taken is not None:
+                self._accept(self._predict_program, (x,), (taken,))
             return outputs[0]
         parts = zip(*map(flatten, outputs), strict=True)
         return rebuild(outputs[0], (np.concatenate(part) for part in parts))
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for this batch."""
-        return self._run_predict_step(self._one_batch(x).x)
+        result = self._predict_one(x)
+        if result is NotImplemented:
+            batch = self._one_batch(x)
+            result = self._run_predict_step(batch.x)
+            self._accept(self._predict_program, (x,), (batch.x,))
+        return result
+
+    def _predict_one(self, x: Any, largest: float = math.inf) -> Any:
+        """The outputs for a batch of at most so many rows if it needs no check, else NotImplemented."""
+        if not isinstance(x, np.ndarray) or not x.ndim or len(x) > largest:
+            return NotImplemented
+        result = self._run_checked(self._predict_program, (x,))
+        return result if result is NotImplemented else map_structure(np.asarray, result)
 
     # ---- helpers
 
-    @contextmanager
-    def _alone(self, caller: str) -> Iterator[None]:
-        """The model to this thread, for as long as its variables are written."""
+    def _alone(self, caller: str) -> _Release:
+        """The model to this thread for the `with` block, as its variables are written in it."""
         if not self._training_lock.acquire(blocking=False):
             raise RuntimeError(
                 f"{caller}: model '{self.name}' is already training in another thread"
             )
-        try:
-            yield
-        finally:
-            self._training_lock.release()
+        return self._release
 
     @property
     def _ends_of_data(self) -> Ends:
@@ -532,14 +599,14 @@ class Trainer(Layer):
     def _classes(self) -> list[int | None]:
         """For each output the number of classes, where its loss takes labels."""
         shape = self.batch_input_shape
-        sparse = [isinstance(f, SparseCategoricalCrossentropy) for f in flatten(self.loss)]
+        sparse = map(_takes_labels, flatten(self.loss))
         if shape is None or self._compiled_loss is None or not any(sparse):
             return []
         shapes = self.compute_output_shape(shape)
         names = self.output_names or names_of(map_shapes(lambda _: None, shapes), "output")
         functions = self._compiled_loss.bind(names)
         return [
-            shape[-1] if isinstance(function, SparseCategoricalCrossentropy) else None
+            shape[-1] if _takes_labels(function) else None
             for function, shape in zip(functions, flat_shapes(shapes), strict=True)
         ]
 
@@ -558,12 +625,26 @@ class Trainer(Layer):
             raise ValueError(f"{argument}: expected (x, y), targets for the loss, got x alone")
 
     def _results(self, return_dict: bool) -> Any:
-        logs = self._logs()
-        return logs if return_dict else self._in_order(logs)
+        if return_dict:
+            return self._logs()
+        values = [float(metric.result()) for metric in self.metrics]
+        return values[0] if len(values) == 1 else values
 
     def _in_order(self, logs: Logs) -> float | list[float]:
         values = [logs[metric.name] for metric in self.metrics]
         return values[0] if len(values) == 1 else values
+
+
+class _Release:
+    """Releases the lock at the end of a `with` block."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
 
 
 def _verbosity(verbose: int | str) -> int:
@@ -572,6 +653,11 @@ def _verbosity(verbose: int | str) -> int:
     if verbose not in (0, 1, 2):
         raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, got {verbose!r}")
     return int(verbose)
+
+
+def _takes_labels(loss: Any) -> bool:
+    """Whether targets are labels 0 .. classes - 1, and none besides them is ignored."""
+    return isinstance(loss, SparseCategoricalCrossentropy) and loss.kwargs["ignore_class"] is None
 
 
 def _callback_list(callbacks: Any) -> list[Any]:
