@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import losses, ops
+from fastnn import _core, losses, ops
 from fastnn._changes import Noted
 from fastnn._core import Tensor, Variable
 from fastnn._registry import lookup
@@ -167,8 +167,7 @@ class Metric(Noted):
         raise NotImplementedError(f"{type(self).__name__}: write result(self)")
 
     def reset_state(self) -> None:
-        for variable, zeros in zip(self._variables, self._zeros, strict=True):
-            variable.assign(zeros)
+        _core.assign_all(self._variables, self._zeros)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`update_state`, then `result`."""
@@ -248,6 +247,10 @@ class Mean(Metric):
 
     def update_state(self, values: ArrayLike, sample_weight: ArrayLike | None = None) -> None:  # type: ignore[override]
         values = _double(values)
+        if values.ndim == 0 and isinstance(sample_weight, int | float):  # a batch's loss and size
+            self.total.assign_add(values * float(sample_weight))
+            self.count.assign_add(float(sample_weight))
+            return
         weights = _weights(sample_weight, values)
         self.total.assign_add(ops.sum(values * weights))
         self.count.assign_add(ops.sum(weights))

@@ -204,6 +204,10 @@ std::pair<Tensor, Tensor> as_operands(py::handle a, const char* a_name, py::hand
 }
 
 DType as_dtype(py::handle dtype) {
+  constexpr DType kAll[] = {DType::float32, DType::float64, DType::int64, DType::int32, DType::uint8, DType::boolean};
+  if (PyUnicode_Check(dtype.ptr()))
+    for (DType known : kAll)
+      if (PyUnicode_CompareWithASCIIString(dtype.ptr(), name(known)) == 0) return known;
   py::dtype numpy;
   try {
     numpy = py::dtype::from_args(py::reinterpret_borrow<py::object>(dtype));

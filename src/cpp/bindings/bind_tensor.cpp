@@ -164,6 +164,16 @@ void bind_tensor(py::module_& m) {
   m.def("changes", &changes, "How often something that may change a recorded step has been noted.");
   m.def("note_change", &note_change);
   m.def(
+      "assign_all",
+      [](const std::vector<Variable>& variables, const TensorList& values) {
+        if (variables.size() != values.size())
+          throw ValueError(cat("assign_all: expected ", variables.size(), " values, got ", values.size()));
+        const OpPtr op = assign();
+        const py::gil_scoped_release release;
+        for (size_t i = 0; i < variables.size(); ++i) fastnn::apply(op, TensorList{variables[i].tensor, values[i]});
+      },
+      py::arg("variables"), py::arg("values"), "Overwrite each variable's values.");
+  m.def(
       "moving_average",
       [](const Variable& v, py::handle value, double momentum) {
         call(moving_average(momentum), TensorList{v.tensor, as_tensor(value, "value")});

@@ -228,7 +228,7 @@ Program::Layout Program::make_layout(const std::shared_ptr<Storage>& arena, int6
     const Value& root = values_[value.root];
     if (rows > 0 && bytes_of(specs[v]) > bytes_of(value.spec))
       throw RowsError(cat("program: a value of shape ", specs[v].shape, " is larger than its place for ", capacity_,
-                           " rows, ", value.spec.shape));
+                          " rows, ", value.spec.shape));
     if (root.place == Place::arena)
       tensors[v] = Tensor::over(arena, root.offset, specs[v].shape, specs[v].dtype);
     else if (root.place == Place::bound)

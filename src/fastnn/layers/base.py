@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from fastnn import constraints, initializers, ops, regularizers
+from fastnn import _core, constraints, initializers, ops, regularizers
 from fastnn._changes import Noted
 from fastnn._core import Graph, Tensor, Variable, floatx
 from fastnn._structure import flatten, holds_arrays, map_shapes, map_structure
@@ -180,15 +180,17 @@ class Layer(Noted):
 
     def __call__(self, *args: Any, training: bool | None = None, mask: Any = None) -> Any:
         for x in args:
-            if isinstance(x, _MAY_BE_SYMBOLIC) and _is_symbolic(x):
+            if type(x) is not Tensor and isinstance(x, _MAY_BE_SYMBOLIC) and _is_symbolic(x):
                 given = {"training": training, "mask": mask}
                 return self._call_on_symbols(
                     args, {name: value for name, value in given.items() if value is not None}
                 )
         outer = current_context()
         if outer is not None:
+            if training is None:
+                return self._run(args, mask, outer)
             before = outer.training
-            outer.training = before if training is None else bool(training)
+            outer.training = bool(training)
             try:
                 return self._run(args, mask, outer)
             finally:
@@ -202,11 +204,14 @@ class Layer(Noted):
     def _run(self, args: tuple[Any, ...], mask: Any, context: CallContext) -> Any:
         was_built = self.built
         try:
-            inputs = [self._as_input(x) for x in args]
+            inputs = list(map(self._as_input, args))
             if not self.built:
                 self.build(*(_shape_of(x) for x in inputs))
-            options = {"training": context.training, "mask": mask}
-            y = self.call(*inputs, **{name: options[name] for name in self._call_options})
+            if self._call_options:
+                options = {"training": context.training, "mask": mask}
+                y = self.call(*inputs, **{name: options[name] for name in self._call_options})
+            else:
+                y = self.call(*inputs)
         except _RENAMED as error:
             if not was_built:
                 self._forget()
@@ -269,6 +274,8 @@ class Layer(Noted):
         return None if self._sample_shape is None else (None, *self._sample_shape)
 
     def _as_input(self, x: Any) -> Any:
+        if type(x) is Tensor:
+            return _core.cast(x, self._dtype)
         if holds_arrays(x):
             return map_structure(lambda v: ops.cast(v, self.dtype), x)
         return ops.cast(x, self.dtype)

@@ -27,7 +27,6 @@ from fastnn._structure import (
 )
 from fastnn.random import SeedGenerator, permutation
 
-
 BATCH_SIZE = 32  # where none is given
 
 
