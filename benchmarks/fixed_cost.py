@@ -36,7 +36,7 @@ def main() -> None:
 
     model.predict(x)
     program = model._predict_program.run_for((x,)).program
-    kernels = sum(seconds for _, _, seconds, _ in program.profile([x], 1000))
+    kernels = sum(step[5] for step in program.profile([x], 1000))
     sides: dict[str, tuple[Callable[[], Any], float, float, float]] = {  # call, calls, less, target
         "train_on_batch of a 1x1 net": (lambda: model.train_on_batch(x, x), 1, 0, 5),
         "a step inside fit": (

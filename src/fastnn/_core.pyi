@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Graph', 'MomentumForm', 'Program', 'Programs', 'Tape', 'Tensor', 'Variable', 'abs', 'adam_update', 'add', 'all', 'any', 'argmax', 'argmin', 'assign_all', 'average_pool2d', 'batch_normalization', 'batch_normalization_training', 'binary_crossentropy', 'broadcast_to', 'cast', 'categorical_crossentropy', 'ceil', 'changes', 'check_finite', 'clip', 'collect', 'concatenate', 'conv2d', 'copy', 'default_num_threads', 'dense', 'divide', 'dropout', 'elu', 'equal', 'erf', 'exp', 'expand_dims', 'expm1', 'fill_like', 'floatx', 'floor', 'gelu', 'global_average_pool2d', 'global_max_pool2d', 'greater', 'greater_equal', 'hard_sigmoid', 'isa', 'layer_normalization', 'leaky_relu', 'less', 'less_equal', 'log', 'log1p', 'log_softmax', 'logsumexp', 'matmul', 'max', 'max_pool2d', 'maximum', 'mean', 'mean_absolute_error', 'mean_squared_error', 'measure_peak', 'min', 'minimum', 'mish', 'moving_average', 'multiply', 'negative', 'not_equal', 'note_change', 'num_threads', 'one_hot', 'pad', 'power', 'prod', 'random_bits', 'random_normal', 'random_permutation', 'random_truncated_normal', 'random_uniform', 'relu', 'reshape', 'rmsprop_update', 'round', 'segment_layout', 'selu', 'set_floatx', 'set_num_threads', 'sgd_update', 'sigmoid', 'sign', 'silu', 'slice', 'softmax', 'softplus', 'softsign', 'sparse_categorical_crossentropy', 'sqrt', 'square', 'squeeze', 'stop_gradient', 'subtract', 'sum', 'supported_isas', 'take', 'take_along_axis', 'tanh', 'time_gemm', 'top_k', 'transpose', 'var', 'weighted_mean', 'where']
+__all__: list[str] = ['Graph', 'MomentumForm', 'Program', 'Programs', 'Tape', 'Tensor', 'Variable', 'abs', 'adam_update', 'add', 'all', 'any', 'argmax', 'argmin', 'assign_all', 'average_pool2d', 'batch_normalization', 'batch_normalization_training', 'binary_crossentropy', 'broadcast_to', 'cast', 'categorical_crossentropy', 'ceil', 'changes', 'check_finite', 'clip', 'collect', 'concatenate', 'conv2d', 'copy', 'default_num_threads', 'dense', 'divide', 'dropout', 'elu', 'equal', 'erf', 'exp', 'expand_dims', 'expm1', 'fill_like', 'floatx', 'floor', 'gelu', 'global_average_pool2d', 'global_max_pool2d', 'greater', 'greater_equal', 'hard_sigmoid', 'isa', 'layer_normalization', 'leaky_relu', 'less', 'less_equal', 'log', 'log1p', 'log_softmax', 'logsumexp', 'matmul', 'max', 'max_pool2d', 'maximum', 'mean', 'mean_absolute_error', 'mean_squared_error', 'measure_peak', 'min', 'minimum', 'mish', 'moving_average', 'multiply', 'negative', 'not_equal', 'note_change', 'num_threads', 'one_hot', 'pad', 'power', 'prod', 'random_bits', 'random_normal', 'random_permutation', 'random_truncated_normal', 'random_uniform', 'relu', 'reshape', 'rmsprop_update', 'round', 'scratch_bytes', 'segment_layout', 'selu', 'set_floatx', 'set_num_threads', 'set_scope', 'sgd_update', 'sigmoid', 'sign', 'silu', 'slice', 'softmax', 'softplus', 'softsign', 'sparse_categorical_crossentropy', 'sqrt', 'square', 'squeeze', 'stop_gradient', 'subtract', 'sum', 'supported_isas', 'take', 'take_along_axis', 'tanh', 'time_gemm', 'top_k', 'transpose', 'var', 'weighted_mean', 'where']
 class Tensor:
     """
     An n-dimensional array that fastnn.ops compute with. NumPy reads and writes its memory without a copy.
@@ -330,7 +330,7 @@ class Program:
         """
     def profile(self, feeds: collections.abc.Sequence, repeats: typing.SupportsInt | typing.SupportsIndex = 20) -> list:
         """
-        One tuple (op name, shape of the first output, median seconds, bytes read and written) per step.
+        One tuple (scope, whether of the backward pass, op name, algorithm, shape of the first output, median seconds, floating-point operations, bytes read and written) per step. Variables are as before.
         """
     def run(self, feeds: collections.abc.Sequence) -> list[Tensor]:
         """
@@ -617,6 +617,10 @@ def rmsprop_update(weights: collections.abc.Sequence, slots: collections.abc.Seq
     ...
 def round(x: typing.Any) -> Tensor:
     ...
+def scratch_bytes() -> int:
+    """
+    Working memory that ops keep on this thread from call to call.
+    """
 def segment_layout(sizes: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex], dtype: typing.Any) -> tuple[list[int], int]:
     """
     Where each variable starts in a flat slot, and the slot's size.
@@ -628,6 +632,10 @@ def set_floatx(dtype: typing.Any) -> None:
 def set_num_threads(num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Set the number of threads. Results have the same bits for any number. ValueError for less than 1.
+    """
+def set_scope(scope: str) -> str:
+    """
+    Name what this thread records from now on, as profiles show it; returns the name before.
     """
 def sgd_update(weights: collections.abc.Sequence, slots: collections.abc.Sequence, gradients: collections.abc.Sequence, learning_rate: typing.Any, step: typing.Any, momentum: typing.SupportsFloat | typing.SupportsIndex, form: MomentumForm, nesterov: bool, weight_decay: typing.SupportsFloat | typing.SupportsIndex) -> None:
     ...

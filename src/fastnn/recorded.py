@@ -40,6 +40,19 @@ def before_each_run(hook: Callable[[], object]) -> None:
         _local.hooks.append(hook)
 
 
+class scope:
+    """Names the ops recorded in a `with` block, as profiles show them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._before = _core.set_scope(self._name)
+
+    def __exit__(self, *error: object) -> None:
+        _core.set_scope(self._before)
+
+
 @dataclass(frozen=True)
 class Run:
     """A program, what to do before it runs, and what makes the results of its list of tensors (None: its only one)."""

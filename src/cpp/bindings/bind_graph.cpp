@@ -8,6 +8,8 @@
 namespace fastnn {
 
 void bind_graph(py::module_& m) {
+  m.def("set_scope", &set_scope, py::arg("scope"),
+        "Name what this thread records from now on, as profiles show it; returns the name before.");
   py::class_<Graph, std::shared_ptr<Graph>>(
       m, "Graph",
       "The list of ops that ran (or, on placeholders, that would run) while the graph records.\n\n"
@@ -82,11 +84,14 @@ void bind_graph(py::module_& m) {
               times = program.profile(feeds, repeats);
             }
             py::list rows;
-            for (const auto& t : times) rows.append(py::make_tuple(t.name, shape_tuple(t.output), t.seconds, t.bytes));
+            for (const auto& t : times)
+              rows.append(py::make_tuple(t.scope, t.backward, t.name, t.algorithm, shape_tuple(t.output), t.seconds,
+                                         t.flops, t.bytes));
             return rows;
           },
           py::arg("feeds"), py::arg("repeats") = 20,
-          "One tuple (op name, shape of the first output, median seconds, bytes read and written) per step.")
+          "One tuple (scope, whether of the backward pass, op name, algorithm, shape of the first output, median "
+          "seconds, floating-point operations, bytes read and written) per step. Variables are as before.")
       .def_property_readonly("capacity", &Program::capacity)
       .def_property_readonly("steps", &Program::steps)
       .def_property_readonly("arena_bytes", &Program::arena_bytes)

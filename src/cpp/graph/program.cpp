@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "core/parallel.hpp"
+#include "graph/backward.hpp"
 #include "graph/fuse.hpp"
 #include "ops/shape.hpp"
 
@@ -76,7 +77,8 @@ std::vector<Node> commit_last(std::vector<Node> nodes) {
 }  // namespace
 
 Program::Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t capacity) : capacity_(capacity) {
-  const std::vector<Node> nodes = commit_last(fuse(without_dead(graph.nodes(), fetches), fetches));
+  const std::vector<Node> recorded = graph.nodes();
+  const std::vector<Node> nodes = commit_last(fuse(without_dead(recorded, fetches), fetches));
   std::unordered_map<uint64_t, int> index;
   auto add = [&](const Tensor& t, Place place) {
     const int v = static_cast<int>(values_.size());
@@ -104,17 +106,33 @@ Program::Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t cap
     return v;
   };
   for (const Node& node : nodes) {
-    Step step{node.op, {}, {}};
+    Step step{node.op, {}, {}, node.scope};
     for (const Tensor& t : node.x) step.x.push_back(find(t));
     for (const Tensor& t : node.y) step.y.push_back(add(t, Place::arena));
     steps_.push_back(std::move(step));
   }
   for (const Tensor& t : fetches) fetches_.push_back(find(t));
+  find_scopes(recorded);
   if (capacity > 0) {
     const std::vector<Spec> specs = specs_for(capacity);
     for (size_t v = 0; v < values_.size(); ++v) values_[v].spec = specs[v];
   }
   plan();
+}
+
+// The backward of an op belongs to the layer of the op.
+void Program::find_scopes(const std::vector<Node>& recorded) {
+  std::unordered_map<const Op*, const std::string*> scopes;
+  for (const Node& node : recorded) scopes.try_emplace(node.op.get(), &node.scope);
+  bool behind = false;
+  for (Step& step : steps_) {
+    const auto* backward = dynamic_cast<const BackwardOp*>(step.op.get());
+    behind |= backward != nullptr;
+    const auto found = scopes.try_emplace(backward ? backward->op().get() : step.op.get(), &step.scope);
+    const bool made = found.second;  // by fusion; behind a backward step it computes again what was forgotten
+    if (backward) step.scope = *found.first->second;
+    step.backward = backward || step.scope == "gradient" || (behind && made);
+  }
 }
 
 // What every value is when open feeds have so many rows: the ops are asked again.
@@ -159,7 +177,7 @@ void Program::plan() {
         values_.push_back(copy);
         root_last.push_back(s);
         last_read.push_back(s);
-        steps.push_back({copy_of(), {x}, {copy.root}});
+        steps.push_back({copy_of(), {x}, {copy.root}, step.scope, step.backward});
         x = copy.root;
       }
       Value& target = values_[step.y[i]];
@@ -199,32 +217,53 @@ void Program::plan() {
     if (!step.op->is_view())
       for (int v : step.y) value_bytes_ += aligned(bytes_of(values_[v].spec));
 
-  // Largest first, each at the lowest offset that is free for as long as it lives.
+  // Each at the lowest offset that is free for as long as it lives; the best of three orders: the largest first, those
+  // that live longest first, and the largest areas of both.
   std::vector<int> order;
   for (size_t v = 0; v < values_.size(); ++v) {
     const Value& value = values_[v];
     if (value.root == static_cast<int>(v) && value.place == Place::arena && value.first >= 0)
       order.push_back(static_cast<int>(v));
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int a, int b) { return bytes_of(values_[a].spec) > bytes_of(values_[b].spec); });
-  std::vector<int> placed;
+  auto size = [&](int v) { return aligned(bytes_of(values_[v].spec)); };
+  auto life = [&](int v) { return static_cast<size_t>(values_[v].last - values_[v].first + 1); };
+  arena_bytes_ = SIZE_MAX;
+  std::vector<size_t> best(order.size());
+  for (int criterion = 0; criterion < 3; ++criterion) {
+    std::vector<int> sorted = order;
+    std::stable_sort(sorted.begin(), sorted.end(), [&](int a, int b) {
+      return criterion == 0   ? size(a) > size(b)
+             : criterion == 1 ? life(a) > life(b)
+                              : size(a) * life(a) > size(b) * life(b);
+    });
+    if (const size_t bytes = place(sorted); bytes < arena_bytes_) {
+      arena_bytes_ = bytes;
+      for (size_t i = 0; i < order.size(); ++i) best[i] = values_[order[i]].offset;
+    }
+  }
+  for (size_t i = 0; i < order.size(); ++i) values_[order[i]].offset = best[i];
+}
+
+size_t Program::place(const std::vector<int>& order) {
+  size_t end = 0;
+  std::vector<int> placed;  // sorted by offset
   for (int v : order) {
     Value& value = values_[v];
     const size_t bytes = aligned(bytes_of(value.spec));
     size_t offset = 0;
-    for (int other : placed) {  // kept sorted by offset
+    for (int other : placed) {
       const Value& o = values_[other];
       if (o.last < value.first || value.last < o.first) continue;
       if (offset + bytes <= o.offset) break;
       offset = std::max(offset, o.offset + aligned(bytes_of(o.spec)));
     }
     value.offset = offset;
-    arena_bytes_ = std::max(arena_bytes_, offset + bytes);
+    end = std::max(end, offset + bytes);
     placed.insert(std::upper_bound(placed.begin(), placed.end(), v,
                                    [&](int a, int b) { return values_[a].offset < values_[b].offset; }),
                   v);
   }
+  return end;
 }
 
 Program::Layout Program::make_layout(const std::shared_ptr<Storage>& arena, int64_t rows) const {
@@ -459,45 +498,91 @@ std::vector<Program::StepTime> Program::profile(Tensors feeds, int repeats) {
   auto workspace = take_workspace();
   Layout& layout = layout_for(*workspace, rows);
   for (const auto& patch : layout.patches) layout.calls[patch.call].x[patch.input] = fed(layout, feeds, patch.feed);
-  std::vector<std::vector<double>> seconds(layout.calls.size());
-  for (int repeat = 0; repeat < repeats; ++repeat) {
-    FlushToZero flush;
-    for (size_t c = 0; c < layout.calls.size(); ++c) {
-      const auto& call = layout.calls[c];
-      const auto start = std::chrono::steady_clock::now();
-      call.op->forward(call.x, call.y);
-      seconds[c].push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-      for (size_t i = 0; i < call.writes; ++i) call.x[i].storage()->bump();
+
+  struct Saved {  // what is written, to be put back
+    Tensor tensor;
+    std::vector<std::byte> bytes;
+    explicit Saved(const Tensor& t)
+        : tensor(t), bytes(static_cast<std::byte*>(t.raw()), static_cast<std::byte*>(t.raw()) + t.bytes()) {}
+    Saved(Saved&&) = default;
+    ~Saved() {
+      if (tensor) std::copy(bytes.begin(), bytes.end(), static_cast<std::byte*>(tensor.raw()));
     }
-  }
+  };
+  std::vector<Saved> saved;
+  for (const auto& call : layout.calls)
+    for (size_t i = 0; i < call.writes; ++i) {
+      const void* at = call.x[i].raw();
+      if (std::none_of(saved.begin(), saved.end(), [&](const Saved& s) { return s.tensor.raw() == at; }))
+        saved.emplace_back(call.x[i]);
+    }
+
+  // The first runs warm up, and tell whether threads pay.
+  constexpr int kWarmUp = 4;
+  std::vector<std::vector<double>> seconds(layout.calls.size());
+  for (int repeat = -kWarmUp; repeat < repeats; ++repeat)
+    run_steps(
+        [&] {
+          FlushToZero flush;
+          for (size_t c = 0; c < layout.calls.size(); ++c) {
+            const auto& call = layout.calls[c];
+            const auto start = std::chrono::steady_clock::now();
+            call.op->forward(call.x, call.y);
+            const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+            if (repeat >= 0) seconds[c].push_back(spent.count());
+            for (size_t i = 0; i < call.writes; ++i) call.x[i].storage()->bump();
+          }
+        },
+        rows);
+
   std::vector<StepTime> times;
-  for (size_t c = 0; c < layout.calls.size(); ++c) {
-    const auto& call = layout.calls[c];
+  size_t c = 0;
+  for (const Step& step : steps_) {
+    if (step.op->is_view()) continue;
     std::sort(seconds[c].begin(), seconds[c].end());
-    int64_t bytes = 0;
-    for (const auto* list : {&call.x, &call.y})
-      for (const Tensor& t : *list) bytes += static_cast<int64_t>(t.bytes());
-    times.push_back({std::string(call.op->name()), call.y.empty() ? Shape() : call.y[0].shape(),
-                     seconds[c].empty() ? 0 : seconds[c][seconds[c].size() / 2], bytes});
+    std::vector<Spec> x, y;
+    for (int v : step.x) x.push_back(layout.specs[v]);
+    for (int v : step.y) y.push_back(layout.specs[v]);
+    size_t bytes = 0;
+    for (const auto* specs : {&x, &y})
+      for (const Spec& spec : *specs) bytes += bytes_of(spec);
+    times.push_back({step.scope, step.backward, std::string(step.op->name()), std::string(step.op->algorithm(x, y)),
+                     y.empty() ? x[0].shape : y[0].shape, seconds[c].empty() ? 0 : seconds[c][seconds[c].size() / 2],
+                     step.op->flops(x, y), static_cast<int64_t>(bytes)});
+    ++c;
   }
   give_back(std::move(workspace));
   return times;
 }
 
 std::string Program::dump() const {
+  auto text = [&](int v) {
+    const Value& value = values_[v];
+    std::ostringstream out;
+    if (value.feed >= 0)
+      out << "feed" << value.feed;
+    else if (value.place == Place::bound)
+      out << (value.bound.variable_info() ? value.bound.variable_info()->name : "constant");
+    else
+      out << '%' << v;
+    out << value.spec.shape;
+    return out.str();
+  };
   std::ostringstream out;
   out << steps_.size() << " steps, arena " << arena_bytes_ << " bytes of " << value_bytes_ << "\n";
   for (size_t s = 0; s < steps_.size(); ++s) {
+    const Step& step = steps_[s];
     out << s << ": ";
-    for (int v : steps_[s].y) {
-      const Value& root = values_[values_[v].root];
-      out << '%' << v << values_[v].spec.shape;
-      if (root.place == Place::arena) out << '@' << root.offset;
+    for (int v : step.y) {
+      out << text(v);
+      if (const Value& root = values_[values_[v].root]; root.place == Place::arena) out << '@' << root.offset;
       out << ' ';
     }
-    out << "= " << steps_[s].op->name() << '(';
-    for (size_t i = 0; i < steps_[s].x.size(); ++i) out << (i ? ", %" : "%") << steps_[s].x[i];
-    out << ")\n";
+    out << "= " << step.op->name() << '(';
+    for (size_t i = 0; i < step.x.size(); ++i) out << (i ? ", " : "") << text(step.x[i]);
+    out << ')';
+    if (!step.scope.empty()) out << "  # " << step.scope;
+    out << '\n';
   }
   return out.str();
 }

@@ -34,11 +34,14 @@ class Program {
   // `seconds` have passed, so that the caller can look at signals. What the program fetches is dropped.
   int64_t run_rows(Tensors sources, const Tensor& order, int64_t first, int64_t last, double seconds);
 
-  // Seconds of each step, the median of `repeats` runs, and what it is. The runs happen: effects too.
+  // Seconds of each step, the median of `repeats` runs, and what it is. Variables are as before when it returns.
   struct StepTime {
+    std::string scope;  // the layer
+    bool backward;
     std::string name;
+    std::string algorithm;
     Shape output;
-    double seconds;
+    double seconds, flops;
     int64_t bytes;  // read and written
   };
   std::vector<StepTime> profile(Tensors feeds, int repeats);
@@ -64,6 +67,8 @@ class Program {
   struct Step {
     OpPtr op;
     std::vector<int> x, y;  // values
+    std::string scope = {};
+    bool backward = false;
   };
   // The calls of a run on some number of rows: fewer than the capacity use the beginning of every place in the arena.
   struct Layout {
@@ -87,7 +92,9 @@ class Program {
     std::vector<Layout> layouts;  // those used last, the last one at the end
   };
 
+  void find_scopes(const std::vector<Node>& recorded);
   void plan();
+  size_t place(const std::vector<int>& order);  // gives these values their offsets; the bytes it took
   std::vector<Spec> specs_for(int64_t rows) const;
   Layout make_layout(const std::shared_ptr<Storage>& arena, int64_t rows) const;
   Layout& layout_for(Workspace& workspace, int64_t rows) const;

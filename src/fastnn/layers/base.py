@@ -23,6 +23,7 @@ from fastnn.layers.arguments import shape_without_batch
 from fastnn.layers.context import CallContext, current_context
 from fastnn.layers.symbolic import Call, SymbolicTensor
 from fastnn.random import SeedGenerator
+from fastnn.recorded import scope
 
 _names: Counter[str] = Counter()
 # Re-raised with the layer's name in front; subclasses (say UnicodeDecodeError) have constructors of their own.
@@ -207,11 +208,11 @@ class Layer(Noted):
             inputs = list(map(self._as_input, args))
             if not self.built:
                 self.build(*(_shape_of(x) for x in inputs))
-            if self._call_options:
-                options = {"training": context.training, "mask": mask}
-                y = self.call(*inputs, **{name: options[name] for name in self._call_options})
+            if context.recording:
+                with scope(self.name):
+                    y = self._call(inputs, mask, context)
             else:
-                y = self.call(*inputs)
+                y = self._call(inputs, mask, context)
         except _RENAMED as error:
             if not was_built:
                 self._forget()
@@ -221,6 +222,12 @@ class Layer(Noted):
         if self.activity_regularizer is not None:
             context.losses.append(self.activity_regularizer(y))
         return y
+
+    def _call(self, inputs: Sequence[Any], mask: Any, context: CallContext) -> Any:
+        if not self._call_options:
+            return self.call(*inputs)
+        options = {"training": context.training, "mask": mask}
+        return self.call(*inputs, **{name: options[name] for name in self._call_options})
 
     def _call_on_symbols(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Remember the call for functional models. Shapes and dtypes are those of the ops, run on placeholders."""

@@ -25,7 +25,7 @@ from fastnn.layers.base import Layer
 from fastnn.layers.context import CallContext
 from fastnn.losses import SparseCategoricalCrossentropy
 from fastnn.random import SeedGenerator
-from fastnn.recorded import Recorded, runs_eagerly
+from fastnn.recorded import Recorded, runs_eagerly, scope
 from fastnn.tape import GradientTape
 from fastnn.training.compiled import CompiledLoss, CompiledMetrics, warn_without_effect
 from fastnn.training.data import (
@@ -40,6 +40,7 @@ from fastnn.training.data import (
     make_data,
 )
 from fastnn.training.interrupt import interrupts_wait
+from fastnn.training.profile import Profile, measure
 from fastnn.training.progress import Progress
 
 Logs = dict[str, float]
@@ -169,14 +170,18 @@ class Trainer(Layer):
         with CallContext(training=True) as context:
             with GradientTape() as tape:
                 y_pred = self(x)
-                loss = loss_of(y, y_pred, sample_weight, self.losses)
-            gradients = tape.gradient(loss, variables)
+                with scope("loss"):
+                    loss = loss_of(y, y_pred, sample_weight, self.losses)
+            with scope("gradient"):
+                gradients = tape.gradient(loss, variables)
         with interrupts_wait():
-            self._update_metrics(y, y_pred, sample_weight, loss, context)
-            if variables:
-                self.optimizer.apply(gradients, variables)
-            context.commit()
-            self.apply_constraints()
+            with scope("metrics"):
+                self._update_metrics(y, y_pred, sample_weight, loss, context)
+            with scope("optimizer"):
+                if variables:
+                    self.optimizer.apply(gradients, variables)
+                context.commit()
+                self.apply_constraints()
 
     def test_step(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Loss and metrics of a batch, in inference mode."""
@@ -563,6 +568,48 @@ class Trainer(Layer):
             return NotImplemented
         result = self._run_checked(self._predict_program, (x,))
         return result if result is NotImplemented else map_structure(np.asarray, result)
+
+    # ---- profile
+
+    def profile(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        repeats: int = 20,
+    ) -> Profile:
+        """Where the time of a step goes: every node of the compiled step, in order, timed on the first batch of x.
+
+        With targets it is the training step: forward, backward and update; without, the step of `predict`. The model
+        is as before afterwards: weights, optimizer, metrics, random generators.
+
+        Args:
+            batch_size: rows of the batch. Default 32, or all there are if they are fewer.
+            repeats: times are medians of so many runs. Default `20`.
+        Returns: a Profile; print it, or read its `rows`.
+        Raises: RuntimeError before `compile` if y is given, and where steps run eagerly.
+        """
+        if self.run_eagerly or runs_eagerly():
+            raise RuntimeError("profile: expected compiled steps, but they run eagerly")
+        check_count("repeats", repeats)
+        data = ArrayData(x, y, sample_weight, None, batch_size, self._ends_of_data)
+        if len(data) == 0:
+            raise ValueError("x: expected at least one sample, got 0 samples")
+        if y is not None:
+            self._compiled("profile")
+        spec = self._prepare(data.x)
+        spec.check_labels(data.y)
+        first = data.batch(None, 0)
+        batch = spec.cast(Batch(spec.fit(first.x), first.y, first.sample_weight))
+        train = y is not None
+        recorded = self._train_program if train else self._predict_program
+        args: tuple[Any, ...] = batch.parts() if train else (batch.x,)
+        with self._alone("profile"):
+            program = recorded.run_for(args).program
+            step = "training step" if train else "prediction"
+            title = f'Model: "{self.name}", {step} on {batch.rows} rows'
+            return measure(title, program, _core.collect(args)[0], repeats)
 
     # ---- helpers
 
