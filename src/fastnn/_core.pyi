@@ -316,6 +316,11 @@ class Graph:
         """
         One tuple (op name, inputs, outputs) per node, in the order of recording.
         """
+    @property
+    def scopes(self) -> list:
+        """
+        What `set_scope` had said when each node was recorded.
+        """
 class Program:
     """
     A recorded graph compiled for its shapes: dead nodes dropped, every value placed in one arena.

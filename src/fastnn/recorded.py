@@ -40,6 +40,21 @@ def before_each_run(hook: Callable[[], object]) -> None:
         _local.hooks.append(hook)
 
 
+def names_ops() -> bool:
+    """Whether layers shall name the ops they record."""
+    return is_recording() or getattr(_local, "names_ops", False)
+
+
+class naming_ops:
+    """Has layers name their ops in a `with` block that runs eagerly."""
+
+    def __enter__(self) -> None:
+        _local.names_ops = True
+
+    def __exit__(self, *error: object) -> None:
+        _local.names_ops = False
+
+
 class scope:
     """Names the ops recorded in a `with` block, as profiles show them."""
 

@@ -44,7 +44,15 @@ void bind_graph(py::module_& m) {
             }
             return nodes;
           },
-          "One tuple (op name, inputs, outputs) per node, in the order of recording.");
+          "One tuple (op name, inputs, outputs) per node, in the order of recording.")
+      .def_property_readonly(
+          "scopes",
+          [](const Graph& g) {
+            py::list scopes;
+            for (const Node& node : g.nodes()) scopes.append(node.scope);
+            return scopes;
+          },
+          "What `set_scope` had said when each node was recorded.");
 
   py::class_<Program>(m, "Program",
                       "A recorded graph compiled for its shapes: dead nodes dropped, every value placed in one arena.")

@@ -208,7 +208,7 @@ class Layer(Noted):
             inputs = list(map(self._as_input, args))
             if not self.built:
                 self.build(*(_shape_of(x) for x in inputs))
-            if context.recording:
+            if context.names_ops:
                 with scope(self.name):
                     y = self._call(inputs, mask, context)
             else:

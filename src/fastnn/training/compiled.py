@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from fastnn import losses, metrics, ops
-from fastnn._core import Tensor
+from fastnn._core import Tensor, Variable
 from fastnn._structure import by_name, flatten, map_structure, names_of
 from fastnn.layers.context import current_context
+
+NOT_FINITE = "the loss is not finite"
 
 
 class CompiledLoss:
@@ -32,6 +35,8 @@ class CompiledLoss:
             self.mean
         ]  # the means: of the loss, and of each output's if there are several
         self.names: list[str] | None = None
+        # Whether a step whose loss is not finite is refused: an input of recorded steps.
+        self._guarded = Variable(False, trainable=False, name="guarded")
         if output_names is not None:
             self.bind(output_names)
 
@@ -85,6 +90,20 @@ class CompiledLoss:
         for term in terms[1:]:
             total = ops.add(total, term)
         return total
+
+    @contextmanager
+    def guard(self, on: bool) -> Iterator[None]:
+        """Whether steps in the `with` block are refused where their loss is not finite."""
+        before = bool(self._guarded)
+        self._guarded.assign(on)
+        try:
+            yield
+        finally:
+            self._guarded.assign(before)
+
+    def refuse_what_is_not_finite(self, loss: Tensor) -> None:
+        """FloatingPointError(NOT_FINITE) before the step writes anything, where the guard is on."""
+        ops.check_finite(ops.where(self._guarded, loss, 0.0), NOT_FINITE)
 
     def update_means(self, loss: Tensor, values: Sequence[Any], rows: Any) -> None:
         """Count a batch of that many rows, so that a short last one counts by its size."""

@@ -122,6 +122,18 @@ def as_array(value: Any, argument: str) -> np.ndarray:
     return array
 
 
+def not_finite(array: Any) -> str | None:
+    """The first NaN or infinity and where it is; None if there is none."""
+    values = np.asarray(array)
+    if values.dtype.kind != "f":
+        return None
+    wrong = ~np.isfinite(values)
+    if not wrong.any():
+        return None
+    index = tuple(map(int, np.argwhere(wrong)[0]))
+    return f"{values[index]} at {list(index)}"
+
+
 def check_count(argument: str, value: Any, low: int = 1) -> int:
     kind = "a positive int" if low == 1 else f"an int >= {low}"
     try:

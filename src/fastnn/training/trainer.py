@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
+import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastnn import _core, optimizers
-from fastnn._core import Tensor
+from fastnn._core import Graph, Tensor
 from fastnn._structure import (
     flat_shapes,
     flatten,
@@ -20,14 +21,19 @@ from fastnn._structure import (
     names_of,
     rebuild,
 )
-from fastnn.callbacks import CallbackList, History
+from fastnn.callbacks import CallbackList, History, TerminateOnNaN
 from fastnn.layers.base import Layer
 from fastnn.layers.context import CallContext
 from fastnn.losses import SparseCategoricalCrossentropy
 from fastnn.random import SeedGenerator
-from fastnn.recorded import Recorded, runs_eagerly, scope
+from fastnn.recorded import Recorded, naming_ops, runs_eagerly, scope
 from fastnn.tape import GradientTape
-from fastnn.training.compiled import CompiledLoss, CompiledMetrics, warn_without_effect
+from fastnn.training.compiled import (
+    NOT_FINITE,
+    CompiledLoss,
+    CompiledMetrics,
+    warn_without_effect,
+)
 from fastnn.training.data import (
     BATCH_SIZE,
     ArrayData,
@@ -37,7 +43,9 @@ from fastnn.training.data import (
     EpochIterator,
     InputSpec,
     check_count,
+    labelled,
     make_data,
+    not_finite,
 )
 from fastnn.training.interrupt import interrupts_wait
 from fastnn.training.profile import Profile, measure
@@ -172,6 +180,7 @@ class Trainer(Layer):
                 y_pred = self(x)
                 with scope("loss"):
                     loss = loss_of(y, y_pred, sample_weight, self.losses)
+                    loss_of.refuse_what_is_not_finite(loss)
             with scope("gradient"):
                 gradients = tape.gradient(loss, variables)
         with interrupts_wait():
@@ -269,6 +278,7 @@ class Trainer(Layer):
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Sequence[int] = 1,
+        on_nan: str | None = None,
     ) -> History:
         """Train for `epochs - initial_epoch` passes over the data.
 
@@ -288,15 +298,25 @@ class Trainer(Layer):
             steps_per_epoch: how many batches make an epoch. Default: all.
             validation_steps, validation_batch_size: the same for validation.
             validation_freq: validate every so many epochs, or at the end of the epochs listed (the first is 1).
+            on_nan: what to do about a step whose loss is NaN or infinite. `"raise"` and `"stop"` refuse it: weights,
+                optimizer and moving averages stay as before the step, and a FloatingPointError, or a warning and the
+                end of the training, names epoch, step and the first layer or op whose values were not finite.
+                `"ignore"` goes on, as Keras does. Default: `"raise"`, as no weight recovers from a NaN; `"ignore"` if
+                a TerminateOnNaN is among the callbacks.
         Returns: a History; `.history` maps "loss", each metric and their "val_" twins to one number per epoch.
         Raises: RuntimeError before `compile`, and while another thread trains this model; ValueError or TypeError for
-            data that do not fit, with all weights as they were.
+            data that do not fit, with all weights as they were; FloatingPointError as `on_nan` says.
         """
-        self._compiled("fit")
+        compiled_loss, _ = self._compiled("fit")
         epochs = check_count("epochs", epochs, low=0)
         initial_epoch = check_count("initial_epoch", initial_epoch, low=0)
         verbose = _verbosity(verbose)
         callbacks = _callback_list(callbacks)
+        if on_nan is None:
+            watched = any(isinstance(callback, TerminateOnNaN) for callback in callbacks)
+            on_nan = "ignore" if watched else "raise"
+        if on_nan not in ("raise", "stop", "ignore"):
+            raise ValueError(f"on_nan: expected 'raise', 'stop' or 'ignore', got {on_nan!r}")
         if isinstance(validation_freq, int):
             check_count("validation_freq", validation_freq)
         data = make_data(x, y, sample_weight, class_weight, batch_size, self._ends_of_data)
@@ -316,7 +336,7 @@ class Trainer(Layer):
         if isinstance(data, ArrayData) and len(data) == 0:
             raise ValueError("x: expected at least one sample, got 0 samples")
 
-        with self._alone("fit"):
+        with self._alone("fit"), compiled_loss.guard(on_nan != "ignore"):
             batches = EpochIterator(
                 data, self._prepare, steps_per_epoch, self._shuffler if shuffle else None
             )
@@ -338,8 +358,8 @@ class Trainer(Layer):
                     print(f"Epoch {epoch + 1}/{epochs}", flush=True)
                 progress = Progress(verbose, batches.steps)
                 self.reset_metrics()
-                steps = self._train_epoch(batches, listeners, progress, epoch)
-                logs = self._logs()
+                steps = self._train_epoch(batches, listeners, progress, epoch, on_nan)
+                logs = self._logs() if steps else dict.fromkeys(self._logs(), math.nan)
                 if held_out is not None and _due(validation_freq, epoch):
                     held_out.restart()
                     logs |= self._evaluate(held_out, listeners, None, "val_")
@@ -351,12 +371,17 @@ class Trainer(Layer):
         return history
 
     def _train_epoch(
-        self, batches: EpochIterator, listeners: CallbackList, progress: Progress, epoch: int
+        self,
+        batches: EpochIterator,
+        listeners: CallbackList,
+        progress: Progress,
+        epoch: int,
+        on_nan: str,
     ) -> int:
         step = 0
         before = int(self.optimizer.iterations)
+        arrays, batch = None, None
         try:
-            arrays = None
             if not self.run_eagerly and not runs_eagerly() and not listeners.listens(*_BATCH_HOOKS):
                 arrays = batches.arrays()
             if arrays is not None:
@@ -371,11 +396,53 @@ class Trainer(Layer):
                     break
         except Exception as error:
             done = max(step, int(self.optimizer.iterations) - before)
+            if isinstance(error, FloatingPointError) and str(error) == NOT_FINITE:
+                refused = batch if arrays is None else batches.batch(arrays[1], done)
+                assert refused is not None
+                message = (
+                    f"fit: {NOT_FINITE} in epoch {epoch + 1}, step {done + 1}: "
+                    f"{self._first_not_finite(refused)}; the model is as of the step before"
+                )
+                if on_nan == "raise":
+                    raise FloatingPointError(message) from None
+                warnings.warn(message, RuntimeWarning, stacklevel=3)
+                self.stop_training = True
+                return done
             error.add_note(
                 f"in epoch {epoch + 1}, step {done + 1}; the model is as of the step before"
             )
             raise
         return step
+
+    def _first_not_finite(self, batch: Batch) -> str:
+        """Where in the step of this batch the first value comes up that is no number: the step is run op by op."""
+        for argument, part in (
+            ("x", batch.x),
+            ("y", batch.y),
+            ("sample_weight", batch.sample_weight),
+        ):
+            for label, array in labelled(part, argument):
+                found = None if array is None else not_finite(array)
+                if found:
+                    return f"{label} has {found}"
+        for layer, own in self._weight_list():
+            found = not_finite(own.variable)
+            if found:
+                return (
+                    f"{own.variable.name} of layer '{layer.name}' has {found}, from a gradient or update before; a "
+                    "smaller learning_rate or clipnorm= may help"
+                )
+        loss_of, _ = self._compiled("fit")
+        graph = Graph(tracing=False)
+        with naming_ops(), CallContext(training=True), graph, scope("loss"):
+            loss_of(batch.y, self(batch.x), batch.sample_weight, self.losses)
+        for (op, _, outputs), name in zip(graph.nodes, graph.scopes, strict=True):
+            for output in outputs:
+                found = not_finite(output)
+                if found:
+                    where = "the loss" if name == "loss" else f"layer '{name}'"
+                    return f"the first values come from {op} in {where}, {found}"
+        return "run op by op, it is finite"
 
     def _train_arrays(
         self,
