@@ -678,9 +678,9 @@ def take_along_axis(x: typing.Any, indices: typing.Any, axis: typing.SupportsInt
     ...
 def tanh(x: typing.Any, a: typing.SupportsFloat | typing.SupportsIndex = 0.0, b: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     ...
-def time_gemm(m: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, k: typing.SupportsInt | typing.SupportsIndex, dtype: typing.Any = 'float32', repeats: typing.SupportsInt | typing.SupportsIndex = 10) -> list[float]:
+def time_gemm(m: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, k: typing.SupportsInt | typing.SupportsIndex, dtype: typing.Any = 'float32', transpose_a: bool = False, transpose_b: bool = False, repeats: typing.SupportsInt | typing.SupportsIndex = 10) -> list[float]:
     """
-    Seconds of each of `repeats` products (m, k) @ (k, n), timed inside C++.
+    Seconds of each of `repeats` products (m, k) @ (k, n), either operand stored transposed, timed inside C++ as a program runs them.
     """
 def top_k(x: typing.Any, k: typing.SupportsInt | typing.SupportsIndex) -> tuple[Tensor, Tensor]:
     ...

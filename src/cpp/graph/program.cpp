@@ -16,6 +16,10 @@ namespace fastnn {
 
 namespace {
 constexpr size_t kAlignment = 64;
+// Seconds on one thread from which a team pays. Waking it and its first hand-over cost about 10 us; in a stretch of
+// many steps that is paid once, and a hand-over costs a fraction of a microsecond.
+constexpr double kTeamPaysOnce = 100e-6;
+constexpr double kTeamPaysOften = 20e-6;
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 bool is_open(const Shape& shape) { return shape.rank() > 0 && shape[0] == kUnknown; }
 size_t bytes_of(const Spec& spec) { return static_cast<size_t>(numel(spec.shape)) * item_size(spec.dtype); }
@@ -380,10 +384,8 @@ int64_t Program::check_feeds(Tensors feeds, bool rows_differ) const {
 }
 
 template <class Body>
-void Program::run_steps(const Body& body, int64_t rows) {
+void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
   constexpr int kTimedRuns = 3;
-  // Waking the team and its first hand-over cost about 10 us; a program under this has little to share anyway.
-  constexpr double kTeamPays = 100e-6;
   const double share = rows > 0 ? static_cast<double>(rows) / static_cast<double>(capacity_) : 1;
   if (timed_runs_.load(std::memory_order_relaxed) < kTimedRuns) {
     if (share <= 0.5) return body();
@@ -393,7 +395,7 @@ void Program::run_steps(const Body& body, int64_t rows) {
     const double best = serial_seconds_.load(std::memory_order_relaxed);
     serial_seconds_.store(best == 0 ? seconds : std::min(best, seconds), std::memory_order_relaxed);
     timed_runs_.fetch_add(1, std::memory_order_relaxed);
-  } else if (serial_seconds_.load(std::memory_order_relaxed) * share < kTeamPays) {
+  } else if (serial_seconds_.load(std::memory_order_relaxed) * share < team_pays) {
     body();
   } else {
     with_team(body);
@@ -406,7 +408,7 @@ std::vector<Tensor> Program::run(Tensors feeds) {
   Layout& layout = layout_for(*workspace, rows);
   std::vector<Tensor> results;
   results.reserve(fetches_.size());
-  run_steps([&] { execute(layout, feeds); }, rows);
+  run_steps(kTeamPaysOnce, [&] { execute(layout, feeds); }, rows);
   for (int v : fetches_) {
     const Value& root = values_[values_[v].root];
     const Tensor result = Tensor::empty(layout.specs[v].shape, layout.specs[v].dtype);
@@ -483,9 +485,9 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
   };
   bool time_left = true;
   while (time_left && step < last && timed_runs_.load(std::memory_order_relaxed) < 3)
-    run_steps([&] { time_left = one_step(); });
+    run_steps(kTeamPaysOften, [&] { time_left = one_step(); });
   if (time_left && step < last)
-    run_steps([&] {
+    run_steps(kTeamPaysOften, [&] {
       while (step < last && one_step()) {
       }
     });
@@ -517,23 +519,26 @@ std::vector<Program::StepTime> Program::profile(Tensors feeds, int repeats) {
         saved.emplace_back(call.x[i]);
     }
 
-  // The first runs warm up, and tell whether threads pay.
-  constexpr int kWarmUp = 4;
   std::vector<std::vector<double>> seconds(layout.calls.size());
-  for (int repeat = -kWarmUp; repeat < repeats; ++repeat)
-    run_steps(
-        [&] {
-          FlushToZero flush;
-          for (size_t c = 0; c < layout.calls.size(); ++c) {
-            const auto& call = layout.calls[c];
-            const auto start = std::chrono::steady_clock::now();
-            call.op->forward(call.x, call.y);
-            const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-            if (repeat >= 0) seconds[c].push_back(spent.count());
-            for (size_t i = 0; i < call.writes; ++i) call.x[i].storage()->bump();
-          }
-        },
-        rows);
+  auto run_once = [&](bool counts) {
+    FlushToZero flush;
+    for (size_t c = 0; c < layout.calls.size(); ++c) {
+      const auto& call = layout.calls[c];
+      const auto start = std::chrono::steady_clock::now();
+      call.op->forward(call.x, call.y);
+      const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+      if (counts) seconds[c].push_back(spent.count());
+      for (size_t i = 0; i < call.writes; ++i) call.x[i].storage()->bump();
+    }
+  };
+  constexpr int kWarmUp = 3;  // runs, which also tell whether threads pay
+  for (int run = 0; run < kWarmUp; ++run) run_steps(kTeamPaysOften, [&] { run_once(false); }, rows);
+  run_steps(
+      kTeamPaysOften,
+      [&] {
+        for (int run = 0; run < repeats; ++run) run_once(true);
+      },
+      rows);
 
   std::vector<StepTime> times;
   size_t c = 0;

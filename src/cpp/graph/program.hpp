@@ -103,7 +103,8 @@ class Program {
   Tensor fed(const Layout& layout, Tensors feeds, int value) const;  // a feed, or a view of one
   void execute(Layout& layout, Tensors feeds) const;
   template <class Body>
-  void run_steps(const Body& body, int64_t rows = 0);          // with a team where threads pay
+  // With a team where one thread would need that many seconds.
+  void run_steps(double team_pays, const Body& body, int64_t rows = 0);
   int64_t check_feeds(Tensors feeds, bool rows_differ) const;  // the number of rows, 0 where it is not open
 
   std::vector<Value> values_;
