@@ -23,6 +23,8 @@ class Function:
         self._recorded: dict[Hashable, Recorded] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _core.is_heard():  # op by op, so that a tape or a graph around it sees the ops
+            return self._function(*args, **kwargs)
         tensors, constants = [], []
         for leaf in leaves((args, kwargs)):
             is_data = isinstance(leaf, np.ndarray | Tensor)
@@ -79,7 +81,7 @@ def function(f: Callable[..., Any]) -> Function:
     GradientTape and an optimizer. Each set of shapes and dtypes, and each value of an argument that is no array, is
     recorded once. What Python does besides calling ops (printing, appending to a list) happens while recording only,
     and a branch on the value of a tensor is an error that says so; `fastnn.config.run_eagerly(True)` turns recording
-    off.
+    off. Inside a GradientTape `f` runs op by op, so that the tape can differentiate it: put the tape into `f`.
 
     Example:
         >>> import fastnn

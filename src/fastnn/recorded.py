@@ -42,11 +42,12 @@ def before_each_run(hook: Callable[[], object]) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """A program, what to do before it runs, and the form of its results."""
+    """A program, what to do before it runs, the form of its results, and the Python functions that it calls."""
 
     program: Program
     hooks: Sequence[Callable[[], object]]
     results: Any
+    functions: Sequence[object]
 
     def __call__(self, tensors: Sequence[Tensor]) -> Any:
         self.prepare()
@@ -144,4 +145,4 @@ class Recorded:
         fetches = [leaf if isinstance(leaf, Tensor) else Tensor(leaf) for leaf in leaves(results)]
         # Only the form is kept: the placeholders would keep the graph.
         form = rebuild(results, iter([None] * len(fetches)))
-        return Run(Program(graph, feeds, fetches), hooks, form)
+        return Run(Program(graph, feeds, fetches), hooks, form, graph.functions)

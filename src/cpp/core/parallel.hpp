@@ -12,14 +12,16 @@ int default_num_threads();    // the smallest of CPU affinity, cgroup quota and 
 
 // Flush-to-zero and denormals-are-zero while it lives; the caller's floating-point state afterwards. Denormals cost a
 // factor of up to 27 (recurrent nets), and one thread with and one without the flag would give different bits.
+// FlushToZero(false): denormals as usual, for code in the middle of ours that is not ours.
 class FlushToZero {
  public:
-  FlushToZero();
+  explicit FlushToZero(bool flush = true);
   ~FlushToZero();
   FlushToZero(const FlushToZero&) = delete;
 
  private:
   uint64_t saved_;
+  bool changed_ = true;
 };
 
 // The work, in elementary operations (about a nanosecond each), that one chunk should hold: under it a region of 2-4

@@ -55,6 +55,8 @@ class Op {
   virtual size_t writes(size_t /*inputs*/) const { return 0; }
   // Runs although nobody reads its outputs: it may refuse the step by an error.
   virtual bool refuses() const { return false; }
+  // Runs code of the user's: in every run of a program, whatever its inputs are, and with no team standing by.
+  virtual bool calls_user() const { return false; }
 };
 
 using OpPtr = std::shared_ptr<const Op>;
