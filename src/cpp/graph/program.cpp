@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "core/parallel.hpp"
+#include "graph/fuse.hpp"
 #include "ops/shape.hpp"
 
 namespace fastnn {
@@ -74,7 +75,7 @@ std::vector<Node> commit_last(std::vector<Node> nodes) {
 }  // namespace
 
 Program::Program(const Graph& graph, Tensors feeds, Tensors fetches) {
-  const std::vector<Node> nodes = commit_last(without_dead(graph.nodes(), fetches));
+  const std::vector<Node> nodes = commit_last(fuse(without_dead(graph.nodes(), fetches), fetches));
   std::unordered_map<uint64_t, int> index;
   auto add = [&](const Tensor& t, Place place) {
     const int v = static_cast<int>(values_.size());
@@ -119,7 +120,7 @@ void Program::plan() {
   for (int v : fetches_) last_read[v] = end;
 
   // Memory is shared by views, and by accumulations whose start nobody reads afterwards; other accumulations get a
-  // copy to start from.
+  // copy to start from. An output also takes the memory of an input that the step reads last, where the op allows it.
   std::vector<Step> steps;
   std::vector<int> root_last(values_.size(), -1);  // over all values that share a root, in the old numbering of steps
   for (size_t v = 0; v < values_.size(); ++v) root_last[v] = last_read[v];
@@ -143,6 +144,19 @@ void Program::plan() {
       target.root = values_[x].root;
       root_last[target.root] = std::max(root_last[target.root], last_read[step.y[i]]);
     }
+    for (size_t i = 0; i < step.y.size(); ++i) {
+      Value& target = values_[step.y[i]];
+      if (target.root != step.y[i]) continue;
+      for (size_t j = 0; j < step.x.size(); ++j) {
+        const int root = values_[step.x[j]].root;
+        const bool free = values_[root].place == Place::arena && root_last[root] <= s &&
+                          bytes_of(values_[root].spec) == bytes_of(target.spec);
+        if (!free || !step.op->may_overwrite(i, j)) continue;
+        target.root = root;
+        root_last[root] = std::max(s + 1, last_read[step.y[i]]);  // taken, even if nobody reads it
+        break;
+      }
+    }
     steps.push_back(step);
   }
   steps_ = std::move(steps);
@@ -159,6 +173,10 @@ void Program::plan() {
   }
   for (int v : fetches_) values_[values_[v].root].last = final_end;
 
+  for (const Step& step : steps_)
+    if (!step.op->is_view())
+      for (int v : step.y) value_bytes_ += aligned(bytes_of(values_[v].spec));
+
   // Largest first, each at the lowest offset that is free for as long as it lives.
   std::vector<int> order;
   for (size_t v = 0; v < values_.size(); ++v) {
@@ -172,7 +190,6 @@ void Program::plan() {
   for (int v : order) {
     Value& value = values_[v];
     const size_t bytes = aligned(bytes_of(value.spec));
-    value_bytes_ += bytes;
     size_t offset = 0;
     for (int other : placed) {  // kept sorted by offset
       const Value& o = values_[other];
@@ -405,7 +422,12 @@ std::string Program::dump() const {
   out << steps_.size() << " steps, arena " << arena_bytes_ << " bytes of " << value_bytes_ << "\n";
   for (size_t s = 0; s < steps_.size(); ++s) {
     out << s << ": ";
-    for (int v : steps_[s].y) out << '%' << v << values_[v].spec.shape << ' ';
+    for (int v : steps_[s].y) {
+      const Value& root = values_[values_[v].root];
+      out << '%' << v << values_[v].spec.shape;
+      if (root.place == Place::arena) out << '@' << root.offset;
+      out << ' ';
+    }
     out << "= " << steps_[s].op->name() << '(';
     for (size_t i = 0; i < steps_[s].x.size(); ++i) out << (i ? ", %" : "%") << steps_[s].x[i];
     out << ")\n";

@@ -6,6 +6,7 @@
 #include "core/parallel.hpp"
 #include "core/scratch.hpp"
 #include "kernels/table.hpp"
+#include "ops/finish.hpp"
 
 namespace fastnn {
 
@@ -139,15 +140,63 @@ void write_channels(const Gradient& to, int64_t channels, const F& f) {
   for (int64_t c = 0; c < channels; ++c) p[c] = (to.accumulate ? p[c] : T(0)) + static_cast<T>(f(c));
 }
 
+template <class T>
+void normalize(T* y, const T* x, const T* mean, const T* scale, const T* shift, const Channels& v,
+               const Finish<T>& finish) {
+  const auto kernel = kernels_for<T>().norm.forward;
+  for_blocks(v, [&](int64_t at, int64_t rows, int64_t columns, int64_t c, int64_t step) {
+    kernel(y + at, x + at, mean + c, scale + c, shift + c, step, rows, columns);
+    finish(y + at, rows * columns);
+  });
+}
+
+// y = scale (x - mean) + shift per channel, with the mean, scale and shift that a batch normalisation has left.
+class Normalize final : public Op {
+ public:
+  Normalize(int64_t axis, std::optional<Activation> then)
+      : axis_(axis), then_(then), name_(name_with("normalize", then)) {}
+  std::string_view name() const override { return name_; }
+  bool differentiable() const override { return false; }
+  std::vector<Spec> infer(Specs x) const override { return {x[0]}; }
+  void forward(Tensors x, Tensors y) const override {
+    with_float(x[0].dtype(), "normalize", [&](auto zero) {
+      using T = decltype(zero);
+      const Channels v(x[0].shape(), normalize_axis(axis_, x[0].rank(), "normalize"));
+      if (v.channels == 0 || v.count() == 0) return;
+      const T *px = x[0].data<T>(), *mean = x[1].data<T>(), *scale = x[2].data<T>(), *shift = x[3].data<T>();
+      normalize(y[0].data<T>(), px, mean, scale, shift, v, Finish<T>(then_, y[0]));
+    });
+  }
+
+ private:
+  int64_t axis_;
+  std::optional<Activation> then_;
+  std::string name_;
+};
+
 class BatchNormalization final : public Op {
  public:
-  BatchNormalization(int64_t axis, double epsilon, bool training, bool has_gamma, bool has_beta)
+  BatchNormalization(int64_t axis, double epsilon, bool training, bool has_gamma, bool has_beta,
+                     std::optional<Activation> then = std::nullopt)
       : axis_(axis),
         epsilon_(epsilon),
         training_(training),
         gamma_(has_gamma ? (training ? 1 : 3) : 0),
-        beta_(has_beta ? (training ? 1 : 3) + (has_gamma ? 1 : 0) : 0) {}
-  std::string_view name() const override { return title(); }
+        beta_(has_beta ? (training ? 1 : 3) + (has_gamma ? 1 : 0) : 0),
+        then_(then),
+        name_(name_with(title(), then)) {}
+  std::string_view name() const override { return name_; }
+  std::shared_ptr<const Op> followed_by(const Activation& then) const override {
+    if (then_) return nullptr;
+    return std::make_shared<BatchNormalization>(axis_, epsilon_, training_, gamma_ > 0, beta_ > 0, then);
+  }
+  bool finishes_gradient(size_t i) const override { return i == 0; }
+  std::optional<Again> again() const override {
+    if (!training_) return std::nullopt;
+    return Again{std::make_shared<Normalize>(axis_, then_), {0}, {1, 3, 4}};
+  }
+  bool may_overwrite(size_t output, size_t input) const override { return output == 0 && input == 0; }
+  bool gradient_may_overwrite(size_t i, bool) const override { return i == 0; }
   std::vector<Spec> infer(Specs x) const override {
     const Spec& in = x[0];
     if (!is_floating(in.dtype))
@@ -167,7 +216,8 @@ class BatchNormalization final : public Op {
     for (int d = 0; d < in.shape.rank(); ++d)
       if (d != axis && in.shape[d] == 0)
         throw ValueError(cat(title(), ": expected at least one value per channel, got x of shape ", in.shape));
-    return {in, {{channels}, in.dtype}, {{channels}, in.dtype}};
+    const Spec parameter{{channels}, in.dtype};
+    return {in, parameter, parameter, parameter, parameter};  // y, mean, variance, scale and shift
   }
   void forward(Tensors x, Tensors y) const override {
     with_float(x[0].dtype(), title(), [&](auto zero) {
@@ -176,32 +226,30 @@ class BatchNormalization final : public Op {
       const int64_t C = v.channels;
       if (C == 0 || v.count() == 0) return;
       const T* px = x[0].data<T>();
-      Scratch<T> scale(C), shift(C);
-      Scratch<double> mean(training_ ? C : 0), variance(training_ ? C : 0);
-      if (training_) moments(px, v, mean.data(), variance.data());
+      Scratch<double> moment(training_ ? 2 * C : 0);
+      Scratch<T> parameters(training_ ? 0 : 2 * C);
+      T* const scale = training_ ? y[3].data<T>() : parameters.data();
+      T* const shift = training_ ? y[4].data<T>() : parameters.data() + C;
+      if (training_) moments(px, v, moment.data(), moment.data() + C);
       const T *gamma = gamma_ ? x[gamma_].data<T>() : nullptr, *beta = beta_ ? x[beta_].data<T>() : nullptr;
-      T* saved_mean = training_ ? y[1].data<T>() : x[1].data<T>();
+      T* mean = training_ ? y[1].data<T>() : x[1].data<T>();
       for (int64_t c = 0; c < C; ++c) {
         double rest = 0;  // the part of the mean that T has no room for
         if (training_) {
-          saved_mean[c] = static_cast<T>(mean[c]);
-          y[2].data<T>()[c] = static_cast<T>(variance[c]);
-          rest = mean[c] - static_cast<double>(saved_mean[c]);
+          mean[c] = static_cast<T>(moment[c]);
+          y[2].data<T>()[c] = static_cast<T>(moment[C + c]);
+          rest = moment[c] - static_cast<double>(mean[c]);
         }
-        const double var = training_ ? variance[c] : static_cast<double>(x[2].data<T>()[c]);
-        const double s = (gamma ? static_cast<double>(gamma[c]) : 1.0) / std::sqrt(var + epsilon_);
+        const double variance = training_ ? moment[C + c] : static_cast<double>(x[2].data<T>()[c]);
+        const double s = (gamma ? static_cast<double>(gamma[c]) : 1.0) / std::sqrt(variance + epsilon_);
         scale[c] = static_cast<T>(s);
         shift[c] = static_cast<T>((beta ? static_cast<double>(beta[c]) : 0.0) - rest * s);
       }
-      const auto normalize = kernels_for<T>().norm.forward;
-      T* py = y[0].data<T>();
-      for_blocks(v, [&](int64_t at, int64_t rows, int64_t columns, int64_t c, int64_t step) {
-        normalize(py + at, px + at, saved_mean + c, scale.data() + c, shift.data() + c, step, rows, columns);
-      });
+      normalize(y[0].data<T>(), px, mean, scale, shift, v, Finish<T>(then_, y[0]));
     });
   }
   bool reads_input(size_t i) const override { return i == 0 || i == gamma_ || (!training_ && i < 3); }
-  bool reads_output(size_t i) const override { return training_ && i > 0; }
+  bool reads_output(size_t i) const override { return training_ && (i == 1 || i == 2); }
   // With x^ = (x - mean) rstd: dbeta = sum dy, dgamma = sum dy x^. Inference: dx = gamma rstd dy. Training, where mean
   // and variance move with x: dx = gamma rstd (dy - mean(dy) - x^ mean(dy x^)).
   void backward(const BackwardArgs& b) const override {
@@ -230,9 +278,11 @@ class BatchNormalization final : public Op {
         const auto kernel = kernels_for<T>().norm.backward;
         T* dx = b.dx[0].to.template data<T>();
         const bool accumulate = b.dx[0].accumulate;
+        const Finish<T> finish(b.dx[0]);
         for_blocks(v, [&](int64_t at, int64_t rows, int64_t columns, int64_t c, int64_t step) {
           kernel(dx + at, dy + at, training_ ? x + at : nullptr, mean + c, scale.data() + c, slope.data() + c,
                  center.data() + c, step, rows, columns, accumulate);
+          finish(dx + at, rows * columns);
         });
       }
       if (gamma_) write_channels<T>(b.dx[gamma_], C, [&](int64_t c) { return product[c] * rstd[c]; });
@@ -250,6 +300,8 @@ class BatchNormalization final : public Op {
   double epsilon_;
   bool training_;
   size_t gamma_, beta_;  // which input, 0: there is none
+  std::optional<Activation> then_;
+  std::string name_;
 };
 
 // y = gamma x^ + beta, x^ = (x - mean) rstd, with mean and rstd of each row: the elements of the last axes.
