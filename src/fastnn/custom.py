@@ -300,6 +300,8 @@ def py_function(
         if not callable(value) and not (value is None and argument == "gradient"):
             raise TypeError(f"py_function: {argument}: expected a function, got {value!r}")
     name = f"py_function '{_name_of(fn)}'"
+    if isinstance(output_shapes, int):
+        output_shapes = (output_shapes,)
     single = is_shape(output_shapes)
     specs = _output_specs(name, [output_shapes] if single else output_shapes, dtypes)
 
@@ -362,7 +364,9 @@ def _gradient_node(
 
 def _output_specs(name: str, shapes: Any, dtypes: Any) -> list[_OutputSpec]:
     if not isinstance(shapes, list | tuple) or not all(is_shape(shape) for shape in shapes):
-        raise TypeError(f"{name}: output_shapes: expected a shape or a list of shapes, got {shapes!r}")
+        raise TypeError(
+            f"{name}: output_shapes: expected a shape or a list of shapes, got {shapes!r}"
+        )
     given = list(dtypes) if isinstance(dtypes, list | tuple) else [dtypes] * len(shapes)
     if len(given) != len(shapes):
         raise ValueError(

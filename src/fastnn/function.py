@@ -23,13 +23,14 @@ class Function:
         self._recorded: dict[Hashable, Recorded] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _core.is_heard():  # op by op, so that a tape or a graph around it sees the ops
-            return self._function(*args, **kwargs)
         tensors, constants = [], []
         for leaf in leaves((args, kwargs)):
             is_data = isinstance(leaf, np.ndarray | Tensor)
-            tensors.append(leaf if is_data else None)
+            if is_data:
+                tensors.append(Tensor(leaf))
             constants.append(_ARRAY if is_data else leaf)
+        if _core.is_heard():  # op by op, so that a tape or a graph around it sees the ops
+            return self._with(args, kwargs, constants)(*tensors)
         key = (outline((args, kwargs)), tuple(map(_hashable, constants)))
         recorded = self._recorded.get(key)
         if recorded is None:
@@ -37,7 +38,7 @@ class Function:
             self._recorded[key] = recorded
             if len(self._recorded) > _LIMIT:
                 del self._recorded[next(iter(self._recorded))]
-        return recorded(*[t for t in tensors if t is not None])
+        return recorded(*tensors)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)

@@ -113,6 +113,8 @@ def _seeds(target: Any, seed: Any) -> Iterator[Any]:
     elif isinstance(target, dict) and isinstance(seed, dict):
         seed = [seed.get(key) for key in target]
     if len(seed) != len(parts):
-        raise ValueError(f"output_gradients: expected {len(parts)}, one per target, got {len(seed)}")
+        raise ValueError(
+            f"output_gradients: expected {len(parts)}, one per target, got {len(seed)}"
+        )
     for part, value in zip(parts, seed, strict=True):
         yield from _seeds(part, value)

@@ -17,7 +17,7 @@ class CustomGradient final : public Op {
   std::string_view name() const override { return name_; }
   std::vector<Spec> infer(Specs) const override { throw StateError(cat(name_, ": runs op by op")); }
   void forward(Tensors, Tensors) const override {}
-  bool reads_input(size_t) const override { return true; }             // whatever the pullback reads
+  bool reads_input(size_t) const override { return true; }           // whatever the pullback reads
   bool reads_output(size_t) const override { return outputs_ > 1; }  // for zeros in its place
 
  private:
@@ -67,6 +67,7 @@ bool Tape::add(const OpPtr& op, Tensors x, Tensors y) {
 std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sources, Tensors into,
                                    const Pullback& pullback) {
   stop();
+  std::unordered_set<uint64_t> needed;
   std::vector<Entry> entries;  // a pullback may ask this tape itself, so the lock is not held while it runs
   {
     const std::lock_guard lock(mutex_);
@@ -74,19 +75,18 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
       throw StateError(
           "gradient: this tape is not persistent and has been used; GradientTape(persistent=True) allows more");
     used_ = true;
+    // What nobody watched was not recorded everywhere: a gradient of it would be a part of it.
+    for (const Tensor& t : sources)
+      if (active_.contains(t.id())) needed.insert(t.id());
     if (persistent_)
       entries = entries_;
     else
       entries.swap(entries_);
   }
 
-  std::unordered_set<uint64_t> needed;
   std::unordered_map<uint64_t, Tensor> destination;
-  for (size_t i = 0; i < sources.size(); ++i) {
-    if (!is_floating(sources[i].dtype())) continue;  // labels and indices have no gradient
-    needed.insert(sources[i].id());
-    if (i < into.size() && into[i]) destination[sources[i].id()] = into[i];
-  }
+  for (size_t i = 0; i < sources.size(); ++i)
+    if (needed.contains(sources[i].id()) && i < into.size() && into[i]) destination[sources[i].id()] = into[i];
   std::unordered_set<uint64_t> is_source = needed;
   std::vector<char> on_path(entries.size(), 0);
   for (size_t e = 0; e < entries.size(); ++e) {
@@ -136,7 +136,7 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
       std::vector<Tensor> dy;
       for (const Tensor& t : y) {
         const auto found = slots.find(t.id());
-        dy.push_back(found != slots.end()      ? found->second.gradient
+        dy.push_back(found != slots.end()     ? found->second.gradient
                      : is_floating(t.dtype()) ? apply1(fill_like(0), {t})
                                               : Tensor());
       }
