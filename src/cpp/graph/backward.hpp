@@ -29,6 +29,8 @@ class BackwardOp final : public Op {
   std::vector<Request> requests;
 
   const OpPtr& op() const { return op_; }
+  const std::vector<Spec>& x_spec() const { return x_spec_; }
+  const std::vector<Spec>& y_spec() const { return y_spec_; }
   std::string_view name() const override { return name_; }
   std::vector<Spec> infer(Specs) const override;
   int in_place_of(size_t output) const override { return requests[output].accumulate; }

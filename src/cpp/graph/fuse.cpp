@@ -19,8 +19,9 @@ class Fuser {
   std::vector<Node> run() {
     for (size_t n = 0; n < nodes_.size(); ++n) relu_after_pool(n);
     for (size_t n = 0; n < nodes_.size(); ++n) activation_into_producer(n);
+    for (size_t n = 0; n < nodes_.size(); ++n) derivative_into_consumer(n);
     for (size_t n = 0; n < nodes_.size(); ++n) derivative_into_producer(n);
-    index();
+    split_gradients();
     std::unordered_map<size_t, Node> before;  // nodes to go before these
     for (size_t n = 0; n < nodes_.size(); ++n) compute_again(n, before);
     std::vector<Node> left;
@@ -51,6 +52,10 @@ class Fuser {
   Node* producer(const Tensor& t) {
     const auto found = producer_.find(t.id());
     return found == producer_.end() ? nullptr : &nodes_[found->second];
+  }
+  static bool is_large(const Tensor& t) {
+    constexpr int64_t kLarge = 1 << 20;  // bytes; under it memory is cheap and stays in cache
+    return numel(t.shape()) * static_cast<int64_t>(item_size(t.dtype())) >= kLarge;
   }
   size_t number(const Node* node) const { return static_cast<size_t>(node - nodes_.data()); }
   // A backward node of one gradient that is overwritten, of this op if one is named.
@@ -120,10 +125,38 @@ class Fuser {
     if (!from || from->y[0].id() != node.x[0].id() || sole_reader(node.x[0]) != &node) return;
     auto fused = from->op->followed_by(*activation);
     if (!fused) return;
+    if (from->op->differentiates(*activation)) whole_[from->op.get()] = number(from);
     from->op = std::move(fused);
     from->y[0] = node.y[0];
     producer_[node.y[0].id()] = number(from);
     dead_[n] = 1;
+  }
+
+  // The derivative of an activation as part of the backward of the op that it was fused into.
+  void derivative_into_consumer(size_t n) {
+    Node& node = nodes_[n];
+    const BackwardOp* of_op = dead_[n] ? nullptr : backward_of(node);
+    if (!of_op || !whole_.contains(of_op->op().get())) return;
+    Tensor& dy = node.x[of_op->dy_at[0]];
+    Node* derivative = producer(dy);
+    const BackwardOp* of_activation = simple_backward(derivative, nullptr);
+    if (!of_activation || !of_activation->op()->activation() || sole_reader(dy) != &node) return;
+    const Node& forward = nodes_[whole_.at(of_op->op().get())];
+    if (of_activation->y_at[0] < 0 || derivative->x[of_activation->y_at[0]].id() != forward.y[0].id()) return;
+    auto op = std::make_shared<BackwardOp>(forward.op, of_op->x_spec(), of_op->y_spec());
+    op->x_at = of_op->x_at;
+    op->y_at = of_op->y_at;
+    op->dy_at = of_op->dy_at;
+    op->requests = of_op->requests;
+    for (size_t i = 0; i < op->y_at.size(); ++i)
+      if (op->y_at[i] < 0 && forward.op->reads_output(i)) {
+        op->y_at[i] = static_cast<int>(node.x.size());
+        node.x.push_back(forward.y[i]);
+      }
+    node.x[op->dy_at[0]] = derivative->x[of_activation->dy_at[0]];
+    node.op = std::move(op);
+    dead_[number(derivative)] = 1;
+    index();
   }
 
   // The derivative of an activation, multiplied in by the node whose gradient it would read.
@@ -159,15 +192,60 @@ class Fuser {
     }
   }
 
+  // The gradient of a kernel reads a large input that the gradient of the input does not: it goes first, and the
+  // input's memory is free for the other.
+  void split_gradients() {
+    std::vector<Node> split;
+    for (size_t n = 0; n < nodes_.size(); ++n) {
+      if (dead_[n]) continue;
+      Node& node = nodes_[n];
+      const BackwardOp* whole = backward_of(node);
+      const bool first = whole && whole->requests.size() > 1 && whole->requests[0].x == 0 && whole->x_at[0] >= 0 &&
+                         !whole->op()->gradient_reads(0, 0) && is_large(node.x[whole->x_at[0]]);
+      if (!first) {
+        split.push_back(std::move(node));
+        continue;
+      }
+      for (const bool of_input : {false, true}) {
+        auto op = std::make_shared<BackwardOp>(whole->op(), whole->x_spec(), whole->y_spec());
+        Node part{nullptr, {}, {}};
+        auto take = [&](int at) {
+          if (at < 0) return -1;
+          part.x.push_back(node.x[at]);
+          return static_cast<int>(part.x.size()) - 1;
+        };
+        for (size_t k = of_input ? 0 : 1; k < (of_input ? 1 : whole->requests.size()); ++k) {
+          op->requests.push_back(whole->requests[k]);
+          part.y.push_back(node.y[k]);
+        }
+        for (size_t i = 0; i < whole->x_at.size(); ++i) {
+          bool read = false;
+          for (const auto& request : op->requests) read |= whole->op()->gradient_reads(request.x, i);
+          op->x_at.push_back(read ? take(whole->x_at[i]) : -1);
+        }
+        for (int at : whole->y_at) op->y_at.push_back(take(at));
+        op->dy_at.push_back(take(whole->dy_at[0]));
+        for (auto& request : op->requests) {
+          request.accumulate = take(request.accumulate);
+          request.at = take(request.at);
+        }
+        part.op = std::move(op);
+        split.push_back(std::move(part));
+      }
+    }
+    nodes_ = std::move(split);
+    dead_.assign(nodes_.size(), 0);
+    index();
+  }
+
   // A large value that the backward pass reads is forgotten after the forward pass and computed again, where that is
   // one walk over what is kept anyway: of a normalisation only its input stays.
   void compute_again(size_t n, std::unordered_map<size_t, Node>& before) {
-    constexpr int64_t kLarge = 1 << 20;  // bytes; under it memory is cheap and stays in cache
     const Node& node = nodes_[n];
     const auto again = dead_[n] ? std::nullopt : node.op->again();
     if (!again || fetched_.contains(node.y[0].id())) return;
     const Tensor value = node.y[0];
-    if (numel(value.shape()) * static_cast<int64_t>(item_size(value.dtype())) < kLarge) return;
+    if (!is_large(value)) return;
     const std::vector<size_t> readers = readers_[value.id()];  // in order
     size_t first = 0;
     while (first < readers.size() && !backward_of(nodes_[readers[first]])) ++first;
@@ -177,9 +255,8 @@ class Fuser {
     for (int i : again->y) inputs.push_back(node.y[i]);
     for (const Tensor& t : inputs) {
       const auto& others = readers_[t.id()];
-      const bool small = numel(t.shape()) * static_cast<int64_t>(item_size(t.dtype())) < kLarge;
       // Not a variable: what it holds may have been overwritten by then.
-      const bool kept = !t.has_data() && (small || (!others.empty() && others.back() >= readers.back()));
+      const bool kept = !t.has_data() && (!is_large(t) || (!others.empty() && others.back() >= readers.back()));
       if (!kept) return;
     }
     const Tensor anew = Tensor::placeholder(value.spec(), nullptr);
@@ -192,6 +269,7 @@ class Fuser {
   std::vector<Node> nodes_;
   std::vector<char> dead_;
   std::unordered_set<uint64_t> fetched_;
+  std::unordered_map<const Op*, size_t> whole_;  // ops that became one with their activation: the node
   std::unordered_map<uint64_t, size_t> producer_;
   std::unordered_map<uint64_t, std::vector<size_t>> readers_;
 };

@@ -177,32 +177,53 @@ void Program::plan() {
     if (!step.op->is_view())
       for (int v : step.y) value_bytes_ += aligned(bytes_of(values_[v].spec));
 
-  // Largest first, each at the lowest offset that is free for as long as it lives.
+  // Each at the lowest offset that is free for as long as it lives; the best of three orders: the largest first, those
+  // that live longest first, and the largest areas of both.
   std::vector<int> order;
   for (size_t v = 0; v < values_.size(); ++v) {
     const Value& value = values_[v];
     if (value.root == static_cast<int>(v) && value.place == Place::arena && value.first >= 0)
       order.push_back(static_cast<int>(v));
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int a, int b) { return bytes_of(values_[a].spec) > bytes_of(values_[b].spec); });
-  std::vector<int> placed;
+  auto size = [&](int v) { return aligned(bytes_of(values_[v].spec)); };
+  auto life = [&](int v) { return static_cast<size_t>(values_[v].last - values_[v].first + 1); };
+  arena_bytes_ = SIZE_MAX;
+  std::vector<size_t> best(order.size());
+  for (int criterion = 0; criterion < 3; ++criterion) {
+    std::vector<int> sorted = order;
+    std::stable_sort(sorted.begin(), sorted.end(), [&](int a, int b) {
+      return criterion == 0   ? size(a) > size(b)
+             : criterion == 1 ? life(a) > life(b)
+                              : size(a) * life(a) > size(b) * life(b);
+    });
+    if (const size_t bytes = place(sorted); bytes < arena_bytes_) {
+      arena_bytes_ = bytes;
+      for (size_t i = 0; i < order.size(); ++i) best[i] = values_[order[i]].offset;
+    }
+  }
+  for (size_t i = 0; i < order.size(); ++i) values_[order[i]].offset = best[i];
+}
+
+size_t Program::place(const std::vector<int>& order) {
+  size_t end = 0;
+  std::vector<int> placed;  // sorted by offset
   for (int v : order) {
     Value& value = values_[v];
     const size_t bytes = aligned(bytes_of(value.spec));
     size_t offset = 0;
-    for (int other : placed) {  // kept sorted by offset
+    for (int other : placed) {
       const Value& o = values_[other];
       if (o.last < value.first || value.last < o.first) continue;
       if (offset + bytes <= o.offset) break;
       offset = std::max(offset, o.offset + aligned(bytes_of(o.spec)));
     }
     value.offset = offset;
-    arena_bytes_ = std::max(arena_bytes_, offset + bytes);
+    end = std::max(end, offset + bytes);
     placed.insert(std::upper_bound(placed.begin(), placed.end(), v,
                                    [&](int a, int b) { return values_[a].offset < values_[b].offset; }),
                   v);
   }
+  return end;
 }
 
 std::unique_ptr<Program::Workspace> Program::make_workspace() const {

@@ -73,6 +73,7 @@ class Program {
   };
 
   void plan();
+  size_t place(const std::vector<int>& order);  // gives these values their offsets; the bytes it took
   std::unique_ptr<Workspace> make_workspace() const;
   std::unique_ptr<Workspace> take_workspace();
   void give_back(std::unique_ptr<Workspace> workspace);

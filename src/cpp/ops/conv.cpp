@@ -400,6 +400,7 @@ class Conv2d final : public Op {
     });
   }
   bool reads_input(size_t i) const override { return i < 2; }
+  bool gradient_reads(size_t of, size_t input) const override { return of + input == 1; }
   void backward(const BackwardArgs& b) const override {
     with_float(b.x_spec[0].dtype, "conv2d", [&](auto zero) {
       using T = decltype(zero);

@@ -30,6 +30,11 @@ struct Channels {
   int64_t rows_of(int64_t chunk) const { return std::min(chunk_rows(), outer - chunk * chunk_rows()); }
 };
 
+template <class T>
+kernels::ReluAfter<T> from_channel(kernels::ReluAfter<T> relu, int64_t c) {
+  return relu.scale ? kernels::ReluAfter<T>{relu.scale + c, relu.shift + c} : relu;
+}
+
 // The longest run summed at once where channels are not last.
 constexpr int64_t kRun = 16384;
 template <class Body>
@@ -80,9 +85,10 @@ void moments(const T* x, const Channels& v, double* mean, double* variance) {
   });
 }
 
-// Per channel sum(dy) and sum(dy (x - mean)).
+// Per channel sum(dy) and sum(dy (x - mean)), dy taken to before the relu if there is one.
 template <class T>
-void gradient_sums(const T* dy, const T* x, const T* mean, const Channels& v, double* sum, double* product) {
+void gradient_sums(const T* dy, const T* x, const T* mean, kernels::ReluAfter<T> relu, const Channels& v, double* sum,
+                   double* product) {
   const auto& k = kernels_for<T>().norm;
   if (v.last()) {
     const int64_t chunks = v.chunks(), C = v.channels;
@@ -90,7 +96,7 @@ void gradient_sums(const T* dy, const T* x, const T* mean, const Channels& v, do
     parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t at = i * v.chunk_rows() * C;
-        k.channel_gradients(&sums[i * C], &products[i * C], dy + at, x + at, mean, v.rows_of(i), C);
+        k.channel_gradients(&sums[i * C], &products[i * C], dy + at, x + at, mean, relu, v.rows_of(i), C);
       }
     });
     for (int64_t c = 0; c < C; ++c) {
@@ -107,7 +113,7 @@ void gradient_sums(const T* dy, const T* x, const T* mean, const Channels& v, do
       sum[c] = product[c] = 0;
       for_runs(v, c, [&](int64_t at, int64_t count) {
         double run_sum, run_product;
-        k.run_gradients(&run_sum, &run_product, dy + at, x + at, mean[c], count);
+        k.run_gradients(&run_sum, &run_product, dy + at, x + at, mean + c, from_channel(relu, c), count);
         sum[c] += run_sum;
         product[c] += run_product;
       });
@@ -249,7 +255,8 @@ class BatchNormalization final : public Op {
     });
   }
   bool reads_input(size_t i) const override { return i == 0 || i == gamma_ || (!training_ && i < 3); }
-  bool reads_output(size_t i) const override { return training_ && (i == 1 || i == 2); }
+  bool reads_output(size_t i) const override { return training_ && i > 0 && (i < 3 || then_); }
+  bool differentiates(const Activation& then) const override { return training_ && then.kind == kernels::Unary::relu; }
   // With x^ = (x - mean) rstd: dbeta = sum dy, dgamma = sum dy x^. Inference: dx = gamma rstd dy. Training, where mean
   // and variance move with x: dx = gamma rstd (dy - mean(dy) - x^ mean(dy x^)).
   void backward(const BackwardArgs& b) const override {
@@ -261,10 +268,12 @@ class BatchNormalization final : public Op {
       const T* mean = (training_ ? b.y[1] : b.x[1]).template data<T>();
       const T* variance = (training_ ? b.y[2] : b.x[2]).template data<T>();
       const T* gamma = gamma_ ? b.x[gamma_].data<T>() : nullptr;
+      kernels::ReluAfter<T> relu;
+      if (then_) relu = {b.y[3].data<T>(), b.y[4].data<T>()};
       Scratch<double> sum(C), product(C), rstd(C);
       bool sums = training_;
       for (size_t i = 1; i < b.dx.size(); ++i) sums |= static_cast<bool>(b.dx[i]);
-      if (sums && C > 0) gradient_sums(dy, x, mean, v, sum.data(), product.data());
+      if (sums && C > 0) gradient_sums(dy, x, mean, relu, v, sum.data(), product.data());
       for (int64_t c = 0; c < C; ++c) rstd[c] = 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon_);
       const auto scale_of = [&](int64_t c) { return (gamma ? static_cast<double>(gamma[c]) : 1.0) * rstd[c]; };
       if (b.dx[0] && v.count() > 0) {
@@ -281,7 +290,7 @@ class BatchNormalization final : public Op {
         const Finish<T> finish(b.dx[0]);
         for_blocks(v, [&](int64_t at, int64_t rows, int64_t columns, int64_t c, int64_t step) {
           kernel(dx + at, dy + at, training_ ? x + at : nullptr, mean + c, scale.data() + c, slope.data() + c,
-                 center.data() + c, step, rows, columns, accumulate);
+                 center.data() + c, from_channel(relu, c), step, rows, columns, accumulate);
           finish(dx + at, rows * columns);
         });
       }

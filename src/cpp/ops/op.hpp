@@ -70,6 +70,10 @@ class Op {
   virtual std::optional<Activation> activation() const { return std::nullopt; }  // that it is, if it is one
   // This op with y[0] passed through the activation, null if it cannot.
   virtual std::shared_ptr<const Op> followed_by(const Activation&) const { return nullptr; }
+  // Whether what followed_by gives can be differentiated as a whole.
+  virtual bool differentiates(const Activation&) const { return false; }
+  // Whether the gradient of one input reads another: where not, a large input can be forgotten between the two.
+  virtual bool gradient_reads(size_t /*of*/, size_t input) const { return reads_input(input); }
   virtual bool finishes_gradient(size_t /*input*/) const { return false; }
   // relu before the op is relu after it, for y[0] and for the gradient.
   virtual bool commutes_with_relu() const { return false; }
