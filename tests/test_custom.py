@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import threading
 import traceback
@@ -201,10 +202,14 @@ def test_gradients_of_variables_that_do_not_fit():
 
 
 def test_calls_that_do_not_fit():
-    with pytest.raises(TypeError, match="'log1pexp': expected positional arguments only.* x="):
+    with pytest.raises(TypeError, match=r"'log1pexp': expected positional arguments only.* x="):
         log1pexp(x=1.0)
     with pytest.raises(TypeError, match="'<lambda>': expected it to return"):
         fastnn.custom_gradient(lambda x: x)(1.0)
+    with pytest.raises(TypeError, match=r"return \(y, grad_fn\), got a tuple of 3"):
+        fastnn.custom_gradient(lambda x: (x, x, lambda g: g))(1.0)
+    with pytest.raises(TypeError, match=r"'<lambda>': outputs: .*None"):
+        fastnn.custom_gradient(lambda x: ([x, None], lambda g: g))(1.0)
     with pytest.raises(TypeError, match="expected a function"):
         fastnn.custom_gradient(3)
     w = Variable([1.0], name="scale")
@@ -257,7 +262,7 @@ def test_a_value_assigned_since_is_noticed():
     with GradientTape() as tape:
         y = log1pexp(w)
     w.assign(1.0)
-    with pytest.raises(RuntimeError, match="'log1pexp' needs a value .* overwritten"):
+    with pytest.raises(RuntimeError, match=r"'log1pexp' needs a value .* overwritten"):
         tape.gradient(y, w)
 
 
@@ -720,6 +725,25 @@ def test_ops_and_models_inside_numpy_code():
         fastnn.set_num_threads(before)
 
 
+def test_no_parallel_region_is_open_around_numpy_code():
+    openmp = ctypes.CDLL(
+        _core.__file__
+    )  # finds the functions of the library that the extension uses
+    big = np.ones((512, 512), np.float32)
+    before = fastnn.num_threads()
+    fastnn.set_num_threads(3)
+
+    @fastnn.function
+    def step(x):
+        y = fastnn.py_function(lambda _: openmp.omp_in_parallel(), x @ x, (), "int64")
+        return x @ x, y
+
+    try:
+        assert [int(step(big)[1]) for _ in range(6)] == [0] * 6
+    finally:
+        fastnn.set_num_threads(before)
+
+
 def test_ops_inside_numpy_code_are_on_no_tape():
     w = Variable([1.0, 2.0])
     with fastnn.Graph(tracing=False) as graph, GradientTape() as tape:
@@ -808,5 +832,5 @@ def test_a_program_that_outlives_its_owner_says_so():
     np.testing.assert_array_equal(array(program.run([np.ones(2, np.float32)])[0]), 1)
     del graph, x, y
     gc.collect()
-    with pytest.raises(RuntimeError, match="'cube': the model, function or graph .* is gone"):
+    with pytest.raises(RuntimeError, match=r"'cube': the model, function or graph .* is gone"):
         program.run([np.ones(2, np.float32)])

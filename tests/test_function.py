@@ -196,6 +196,27 @@ def test_an_error_while_recording_leaves_everything_as_it_was():
     np.testing.assert_array_equal(np.asarray(ops.square(w)), [1, 4])
 
 
+@pytest.mark.parametrize("eagerly", [True, False])
+def test_a_gradient_after_an_assignment_is_refused(eagerly):
+    w = Variable([2.0])
+
+    def step(late):
+        with GradientTape() as tape:
+            y = w * w
+        if late:
+            w.assign(w + 1.0)
+        gradient = tape.gradient(y, w)
+        w.assign(w + 1.0)
+        return gradient
+
+    run = step if eagerly else fastnn.function(step)
+    with pytest.raises(RuntimeError, match="overwritten"):
+        run(True)
+    w.assign([2.0])
+    for value in (2.0, 3.0):
+        assert float(run(False)) == 2 * value
+
+
 def test_functions_inside_functions_are_part_of_them():
     @fastnn.function
     def inner(x):

@@ -103,9 +103,9 @@ def test_arrays_have_no_place_on_a_tape():
         with pytest.raises(TypeError, match="watch: expected tensors or variables, got a ndarray"):
             tape.watch(array)
         y = w * array
-    with pytest.raises(TypeError, match="sources: expected tensors .* ndarray"):
+    with pytest.raises(TypeError, match=r"sources: expected tensors .* ndarray"):
         tape.gradient(y, [w, array])
-    with pytest.raises(TypeError, match="target: expected tensors .* float"):
+    with pytest.raises(TypeError, match=r"target: expected tensors .* float"):
         tape.gradient(float(ops.sum(y)), w)
 
 

@@ -91,9 +91,12 @@ def _call(label: str, function: Callable[..., Any], args: Sequence[Any]) -> Any:
     with _core.CustomFunction() as scope:
         result = function(*given)
         if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
-            raise TypeError(f"{label}: expected it to return (y, grad_fn), got {result!r}")
-        # Each output is a value of its own, or a function that returns its argument would be none to the tape.
-        y = map_structure(lambda leaf: _core.stop_gradient(leaf), result[0])
+            raise TypeError(f"{label}: expected it to return (y, grad_fn), got {_kind(result)}")
+        try:
+            # Each output is a value of its own, or a function that returns its argument would be none to the tape.
+            y = map_structure(lambda leaf: _core.stop_gradient(leaf), result[0])
+        except TypeError as error:
+            raise TypeError(f"{label}: outputs: {error}") from None
     grad_fn = result[1]
 
     flat = [leaf for a in given for leaf in (flatten(a) if holds_arrays(a) else [a])]
@@ -116,7 +119,7 @@ def _call(label: str, function: Callable[..., Any], args: Sequence[Any]) -> Any:
         both = grad_fn(*upstream, variables=variables)
         if not (isinstance(both, tuple) and len(both) == 2):
             raise TypeError(
-                f"{label}: expected grad_fn to return (gradients, gradients of the variables), got {both!r}"
+                f"{label}: expected grad_fn to return (gradients, gradients of the variables), got {_kind(both)}"
             )
         gradients = _gradients(label, both[0], specs)
         return gradients + _gradients(label, both[1], of_variables, "variable")
@@ -188,6 +191,10 @@ def _id(x: Tensor | Variable) -> int:
 def _takes_variables(grad_fn: Callable[..., Any]) -> bool:
     parameters = inspect.signature(grad_fn).parameters.values()
     return any(p.name == "variables" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _kind(value: Any) -> str:
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"a {type(value).__name__}"
 
 
 def _name_of(function: Callable[..., Any]) -> str:

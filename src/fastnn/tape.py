@@ -96,8 +96,8 @@ def _tensors(argument: str, structure: Any) -> list[Tensor | Variable]:
     for leaf in found:
         if not isinstance(leaf, Tensor | Variable):
             raise TypeError(
-                f"{argument}: expected tensors or variables, got a {type(leaf).__name__}; a value is on the tape as the "
-                "fastnn.Tensor that the ops were given or returned"
+                f"{argument}: expected tensors or variables, got a {type(leaf).__name__}; a tape knows values as the "
+                "fastnn.Tensor that ops were given or returned"
             )
     return found
 

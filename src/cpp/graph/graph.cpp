@@ -103,6 +103,9 @@ std::vector<Tensor> apply(const OpPtr& op, Tensors x, Tensors into) {
   if (graph) {
     for (const Spec& spec : specs) y.push_back(graph->placeholder(spec));
     graph->record(op, x, y);
+    // A tape is to see that what it noted before is another value than what is read from here on.
+    for (size_t i = 0; i < op->writes(x.size()); ++i)
+      if (x[i].has_data()) x[i].storage()->bump();
   } else {
     run(*op, x, y, into, specs);
   }
