@@ -303,6 +303,21 @@ def test_a_gradient_that_knows_its_tape_keeps_nothing():
     assert gone() is None
 
 
+def test_a_used_tape_lets_go_of_the_function():
+    class Kept:
+        pass
+
+    kept = Kept()
+    gone = weakref.ref(kept)
+    w = Variable(1.0)
+    with GradientTape() as tape:
+        y = fastnn.custom_gradient(lambda x, kept=kept: (x, lambda g: g if kept else None))(w)
+    del kept
+    assert gone() is not None
+    tape.gradient(y, w)
+    assert gone() is None
+
+
 def test_recorded_it_is_ops_and_no_python():
     calls = []
 

@@ -307,7 +307,7 @@ def py_function(
         if not callable(value) and not (value is None and argument == "gradient"):
             raise TypeError(f"py_function: {argument}: expected a function, got {value!r}")
     name = f"py_function '{_name_of(fn)}'"
-    if isinstance(output_shapes, int):
+    if isinstance(output_shapes, int | np.integer):
         output_shapes = (output_shapes,)
     single = is_shape(output_shapes)
     specs = _output_specs(name, [output_shapes] if single else output_shapes, dtypes)

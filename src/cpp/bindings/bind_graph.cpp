@@ -194,8 +194,7 @@ void bind_graph(py::module_& m) {
           [](const py::object& self) {
             return py::dict(self.attr("__dict__").attr("setdefault")("_pullbacks", py::dict()));
           },
-          "The gradients that functions bring with them, by key: here and not in the tape, or a function that knows "
-          "the "
+          "The gradients that functions bring with them, by key: here and not in C++, where a function that knows the "
           "tape would keep it for ever.");
 }
 

@@ -162,11 +162,10 @@ void set_num_threads(int n) {
 #if defined(__x86_64__)
 FlushToZero::FlushToZero(bool flush) : saved_(_mm_getcsr()) {
   const uint64_t wanted = flush ? saved_ | 0x8040u : saved_ & ~uint64_t{0x8040u};
-  changed_ = saved_ != wanted;
-  if (changed_) _mm_setcsr(static_cast<unsigned>(wanted));
+  if (saved_ != wanted) _mm_setcsr(static_cast<unsigned>(wanted));
 }
 FlushToZero::~FlushToZero() {
-  if (changed_) _mm_setcsr(static_cast<unsigned>(saved_));
+  if (((_mm_getcsr() ^ saved_) & 0x8040u) != 0) _mm_setcsr(static_cast<unsigned>(saved_));
 }
 #elif defined(__aarch64__)
 FlushToZero::FlushToZero(bool flush) {
@@ -209,6 +208,8 @@ void with_team(void (*body)(const void*), const void* context) {
   g_region_busy.store(false, std::memory_order_release);
   if (error) std::rethrow_exception(error);
 }
+
+bool in_team() { return t_team != nullptr; }
 
 void run_chunks(int64_t chunks, ChunkFn fn, const void* body) {
   if (Team* team = t_team; team && chunks > 1 && chunks < int64_t{1} << 32) {

@@ -21,7 +21,6 @@ class FlushToZero {
 
  private:
   uint64_t saved_;
-  bool changed_ = true;
 };
 
 // The work, in elementary operations (about a nanosecond each), that one chunk should hold: under it a region of 2-4
@@ -38,6 +37,8 @@ template <class Body>
 void with_team(const Body& body) {
   with_team([](const void* context) { (*static_cast<const Body*>(context))(); }, &body);
 }
+
+bool in_team();  // whether parallel_for would hand its chunks to workers that stand by
 
 // body(begin, end) over [0, n) in chunks of `grain`. body must not throw or allocate.
 template <class Body>
