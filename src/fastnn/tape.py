@@ -29,7 +29,6 @@ class GradientTape:
 
     def __init__(self, persistent: bool = False, watch_accessed_variables: bool = True) -> None:
         self._tape = _core.Tape(persistent, watch_accessed_variables)
-        self._persistent = persistent
 
     def __enter__(self) -> GradientTape:
         self._tape.start()
@@ -84,8 +83,6 @@ class GradientTape:
         seeds = list(_seeds(target, output_gradients))
         wanted = _tensors("sources", sources)
         found = self._tape.gradient(targets, wanted, seeds)
-        if not self._persistent:
-            self._tape.pullbacks.clear()
         if unconnected_gradients == "zero":
             found = [
                 _core.fill_like(s, 0.0) if g is None else g

@@ -174,8 +174,8 @@ void bind_graph(py::module_& m) {
               const py::gil_scoped_acquire acquire;
               py::list upstream;
               for (const Tensor& g : dy) upstream.append(g ? py::cast(g) : py::object(py::none()));
-              const py::object found = self.attr("pullbacks")[py::int_(key)](*upstream);
-              return tensors(found.cast<py::sequence>(), "gradient");
+              const py::object pullback = self.attr("pullbacks").attr(tape.persistent() ? "get" : "pop")(key);
+              return tensors(pullback(*upstream), "gradient");
             };
             const auto t = tensors(targets, "target"), s = tensors(sources, "sources"),
                        d = tensors(seeds, "output_gradients"), o = tensors(into, "into");

@@ -16,6 +16,7 @@ class Tape final : public Recorder {
  public:
   Tape(bool persistent, bool watch_variables) : persistent_(persistent), watch_variables_(watch_variables) {}
   void watch(const Tensor& tensor);
+  bool persistent() const { return persistent_; }
   void record(const OpPtr& op, Tensors x, Tensors y) override { add(op, x, y); }
   bool add(const OpPtr& op, Tensors x, Tensors y);  // false: y depends on nothing that is watched
 
