@@ -10,8 +10,8 @@ import numpy as np
 
 from fastnn import _core
 from fastnn._core import Tensor, Variable
-from fastnn._structure import leaves, outline, rebuild
-from fastnn.recorded import Recorded
+from fastnn._structure import leaves, map_structure, outline, rebuild
+from fastnn.recorded import Recorded, runs_eagerly
 
 
 class Function:
@@ -23,14 +23,17 @@ class Function:
         self._recorded: dict[Hashable, Recorded] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _core.is_heard() or runs_eagerly():
+            # Op by op: a tape or a graph around it is to see the ops. On tensors, as when it is recorded.
+            args, kwargs = map_structure(
+                lambda leaf: Tensor(leaf) if isinstance(leaf, np.ndarray) else leaf, (args, kwargs)
+            )
+            return self._function(*args, **kwargs)
         tensors, constants = [], []
         for leaf in leaves((args, kwargs)):
             is_data = isinstance(leaf, np.ndarray | Tensor)
-            if is_data:
-                tensors.append(Tensor(leaf))
+            tensors.append(leaf if is_data else None)
             constants.append(_ARRAY if is_data else leaf)
-        if _core.is_heard():  # op by op, so that a tape or a graph around it sees the ops
-            return self._with(args, kwargs, constants)(*tensors)
         key = (outline((args, kwargs)), tuple(map(_hashable, constants)))
         recorded = self._recorded.get(key)
         if recorded is None:
@@ -38,7 +41,7 @@ class Function:
             self._recorded[key] = recorded
             if len(self._recorded) > _LIMIT:
                 del self._recorded[next(iter(self._recorded))]
-        return recorded(*tensors)
+        return recorded(*[t for t in tensors if t is not None])
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
