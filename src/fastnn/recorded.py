@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,11 +70,13 @@ class scope:
 
 @dataclass(frozen=True)
 class Run:
-    """A program, what to do before it runs, and what makes the results of its list of tensors (None: its only one)."""
+    """A program, what to do before it runs, what makes the results of its list of tensors (None: its only one), and the
+    Python functions that it calls."""
 
     program: Program
     hooks: list[Callable[[], object]]
     assemble: Callable[[list[Tensor]], Any] | None
+    functions: Sequence[object]
 
     def prepare(self) -> None:
         for hook in self.hooks:
@@ -227,4 +229,4 @@ class Recorded:
         # Only the form is kept: the placeholders would keep the graph.
         form = rebuild(results, iter([None] * len(fetches)))
         assemble = None if single else lambda values: rebuild(form, iter(values))
-        return Run(Program(graph, feeds, fetches, capacity), hooks, assemble)
+        return Run(Program(graph, feeds, fetches, capacity), hooks, assemble, graph.functions)

@@ -111,6 +111,7 @@ Program::Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t cap
   };
   for (const Node& node : nodes) {
     Step step{node.op, {}, {}, node.scope};
+    calls_user_ |= node.op->calls_user();
     for (const Tensor& t : node.x) step.x.push_back(find(t));
     for (const Tensor& t : node.y) step.y.push_back(add(t, Place::arena));
     steps_.push_back(std::move(step));
@@ -395,7 +396,7 @@ void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
     const double best = serial_seconds_.load(std::memory_order_relaxed);
     serial_seconds_.store(best == 0 ? seconds : std::min(best, seconds), std::memory_order_relaxed);
     timed_runs_.fetch_add(1, std::memory_order_relaxed);
-  } else if (serial_seconds_.load(std::memory_order_relaxed) * share < team_pays) {
+  } else if (calls_user_ || serial_seconds_.load(std::memory_order_relaxed) * share < team_pays) {
     body();
   } else {
     with_team(body);

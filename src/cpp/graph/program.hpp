@@ -113,6 +113,7 @@ class Program {
   int64_t capacity_;
   std::vector<int> fetches_;
   size_t arena_bytes_ = 0, value_bytes_ = 0;
+  bool calls_user_ = false;  // a step does; then each kernel opens a region of its own
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> idle_;
   // What one run costs on one thread, from the first runs; the only thing about a program that is measured.
