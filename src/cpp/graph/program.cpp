@@ -351,8 +351,11 @@ Tensor Program::fed(const Layout& layout, Tensors feeds, int value) const {
   return values_[value].root == value ? feed : feed.view(layout.specs[value].shape);
 }
 
-void Program::execute(Layout& layout, Tensors feeds) const {
+void Program::patch(Layout& layout, Tensors feeds) const {
   for (const auto& patch : layout.patches) layout.calls[patch.call].x[patch.input] = fed(layout, feeds, patch.feed);
+}
+
+void Program::execute(const Layout& layout) const {
   FlushToZero flush;
   for (const auto& call : layout.calls) {
     call.op->forward(call.x, call.y);
@@ -409,7 +412,8 @@ std::vector<Tensor> Program::run(Tensors feeds) {
   Layout& layout = layout_for(*workspace, rows);
   std::vector<Tensor> results;
   results.reserve(fetches_.size());
-  run_steps(kTeamPaysOnce, [&] { execute(layout, feeds); }, rows);
+  patch(layout, feeds);
+  run_steps(kTeamPaysOnce, [&] { execute(layout); }, rows);
   for (int v : fetches_) {
     const Value& root = values_[values_[v].root];
     const Tensor result = Tensor::empty(layout.specs[v].shape, layout.specs[v].dtype);
@@ -475,12 +479,13 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
   }
   auto workspace = take_workspace();
   Layout& layout = layout_for(*workspace, 0);
+  patch(layout, feeds);
   const auto start = std::chrono::steady_clock::now();
   int64_t step = first;
   auto one_step = [&] {
     for (size_t i = 0; i < feeds.size(); ++i)
       gather_rows(sources[i], order ? rows.data() + (step - first) * batch : nullptr, step * batch, feeds[i]);
-    execute(layout, feeds);
+    execute(layout);
     ++step;
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() <= seconds;
   };
@@ -500,7 +505,7 @@ std::vector<Program::StepTime> Program::profile(Tensors feeds, int repeats) {
   const int64_t rows = check_feeds(feeds, false);
   auto workspace = take_workspace();
   Layout& layout = layout_for(*workspace, rows);
-  for (const auto& patch : layout.patches) layout.calls[patch.call].x[patch.input] = fed(layout, feeds, patch.feed);
+  patch(layout, feeds);
 
   struct Saved {  // what is written, to be put back
     Tensor tensor;

@@ -101,7 +101,8 @@ class Program {
   std::unique_ptr<Workspace> take_workspace();
   void give_back(std::unique_ptr<Workspace> workspace);
   Tensor fed(const Layout& layout, Tensors feeds, int value) const;  // a feed, or a view of one
-  void execute(Layout& layout, Tensors feeds) const;
+  void patch(Layout& layout, Tensors feeds) const;
+  void execute(const Layout& layout) const;
   template <class Body>
   // With a team where one thread would need that many seconds.
   void run_steps(double team_pays, const Body& body, int64_t rows = 0);

@@ -453,11 +453,14 @@ class Trainer(Layer):
     ) -> int:
         """The epoch in stretches that C++ runs alone: it gathers the rows and runs the steps."""
         step, full, steps = 0, batches.full_steps, batches.steps or 0
+        rows = [Tensor(a) for a in sources if a is not None]
+        changes = -1
         while step < full:
-            run = self._train_program.run_for(batches.batch(order, step).parts())
+            if changes != _core.changes():
+                run = self._train_program.run_for(batches.batch(order, step).parts())
+                changes = _core.changes()
             run.prepare()
             last = step + 1 if self.optimizer.follows_schedule else full
-            rows = [a for a in sources if a is not None]
             step = run.program.run_rows(rows, order, step, last, _STRETCH)
             progress.update(step, self._logs)
         if step < steps:  # the short last batch
