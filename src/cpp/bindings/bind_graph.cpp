@@ -60,12 +60,20 @@ void bind_graph(py::module_& m) {
           },
           "The Python functions that nodes call. Nodes hold their keys only: who runs the graph keeps this list.");
 
+  py::class_<Arenas, std::shared_ptr<Arenas>>(m, "Arenas", "Memory that the programs of one model take turns with.")
+      .def(py::init<>());
+
   py::class_<Program>(m, "Program",
                       "A recorded graph compiled for its shapes: dead nodes dropped, every value placed in one arena.")
-      .def(py::init([](const Graph& graph, const std::vector<Tensor>& feeds, const std::vector<Tensor>& fetches,
-                       int64_t capacity) { return std::make_unique<Program>(graph, feeds, fetches, capacity); }),
-           py::arg("graph"), py::arg("feeds"), py::arg("fetches"), py::arg("capacity") = 0,
-           "capacity: up to how many rows a run takes where the first dimension of feeds is None.")
+      .def(
+          py::init([](const Graph& graph, const std::vector<Tensor>& feeds, const std::vector<Tensor>& fetches,
+                      int64_t capacity, std::shared_ptr<Arenas> arenas) {
+            return std::make_unique<Program>(graph, feeds, fetches, capacity, std::move(arenas));
+          }),
+          py::arg("graph"), py::arg("feeds"), py::arg("fetches"), py::arg("capacity") = 0,
+          py::arg("arenas") = std::shared_ptr<Arenas>(),
+          "capacity: up to how many rows a run takes where the first dimension of feeds is None. arenas: those that it "
+          "shares with other programs.")
       .def(
           "run",
           [](Program& program, const py::sequence& values) {

@@ -80,7 +80,8 @@ std::vector<Node> commit_last(std::vector<Node> nodes) {
 }
 }  // namespace
 
-Program::Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t capacity) : capacity_(capacity) {
+Program::Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t capacity, std::shared_ptr<Arenas> arenas)
+    : capacity_(capacity), arenas_(arenas ? std::move(arenas) : std::make_shared<Arenas>()) {
   const std::vector<Node> recorded = graph.nodes();
   const std::vector<Node> nodes = commit_last(fuse(without_dead(recorded, fetches), fetches));
   std::unordered_map<uint64_t, int> index;
@@ -272,7 +273,7 @@ size_t Program::place(const std::vector<int>& order) {
 }
 
 Program::Layout Program::make_layout(const std::shared_ptr<Storage>& arena, int64_t rows) const {
-  Layout layout{rows, {}, {}, {}};
+  Layout layout{rows, {}, {}, {}, {}};
   if (rows == 0) {
     for (const Value& value : values_) layout.specs.push_back(value.spec);
   } else {
@@ -328,20 +329,22 @@ Program::Layout& Program::layout_for(Workspace& workspace, int64_t rows) const {
 }
 
 std::unique_ptr<Program::Workspace> Program::take_workspace() {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!idle_.empty()) {
-      auto workspace = std::move(idle_.back());
-      idle_.pop_back();
-      return workspace;
-    }
+  auto arena = arenas_->take(arena_bytes_);
+  const std::lock_guard lock(mutex_);
+  const auto mine = std::find_if(idle_.begin(), idle_.end(), [&](const auto& w) { return w->arena == arena; });
+  if (mine == idle_.end()) {
+    idle_.clear();  // laid out over arenas that have been replaced, or serve another caller
+    return std::make_unique<Workspace>(Workspace{std::move(arena), {}});
   }
-  return std::make_unique<Workspace>(Workspace{Storage::allocate(arena_bytes_), {}});
+  auto workspace = std::move(*mine);
+  idle_.erase(mine);
+  return workspace;
 }
 
 void Program::give_back(std::unique_ptr<Workspace> workspace) {
   Layout& layout = workspace->layouts.back();
   for (const auto& patch : layout.patches) layout.calls[patch.call].x[patch.input] = Tensor();
+  arenas_->give_back(workspace->arena);
   const std::lock_guard lock(mutex_);
   idle_.push_back(std::move(workspace));
 }
@@ -471,14 +474,14 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
       for (const Tensor& t : sources)
         if (row < 0 || row >= t.shape()[0]) throw IndexError(cat("order: row ", row, " of ", t.shape()[0]));
   }
-  std::vector<Tensor> feeds;
-  for (const Spec& spec : feed_specs_) {
+  for (const Spec& spec : feed_specs_)
     if (spec.shape.empty() || spec.shape[0] != batch)
       throw ValueError(cat("program: expected feeds of ", batch, " rows, got shape ", spec.shape));
-    feeds.push_back(Tensor::empty(spec.shape, spec.dtype));
-  }
   auto workspace = take_workspace();
   Layout& layout = layout_for(*workspace, 0);
+  std::vector<Tensor>& feeds = layout.gathered;
+  for (size_t i = feeds.size(); i < feed_specs_.size(); ++i)
+    feeds.push_back(Tensor::empty(feed_specs_[i].shape, feed_specs_[i].dtype));
   patch(layout, feeds);
   const auto start = std::chrono::steady_clock::now();
   int64_t step = first;
