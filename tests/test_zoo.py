@@ -294,6 +294,24 @@ def test_three_threads_give_the_bits_of_one(name):
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("name", ZOO)
+def test_one_program_predicts_any_number_of_rows_with_the_bits_of_eager(name):
+    make, _, loss, _ = ZOO[name]
+    fastnn.random.set_seed(1)
+    model = make()
+    shape = model.batch_input_shape
+    if isinstance(loss, list):
+        x = [VECTORS[:, :4], VECTORS[:, 3:]]
+    else:
+        x = IMAGES if shape is None or len(shape) == 4 else VECTORS
+    total = len(flatten(x)[0])
+    for rows in (total, *range(1, total, 3), total):
+        some = map_structure(lambda array, rows=rows: array[:rows], x)
+        predicted, eager = flatten(model.predict_on_batch(some)), flatten(model(some))
+        assert [p.tobytes() for p in predicted] == [np.asarray(e).tobytes() for e in eager]
+    assert len(model._predict_program) == 1
+
+
 def test_a_step_of_ones_own_under_function_is_fits_step():
     found = []
     for own in (False, True):

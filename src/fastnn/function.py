@@ -29,6 +29,11 @@ class Function:
                 lambda leaf: Tensor(leaf) if isinstance(leaf, np.ndarray) else leaf, (args, kwargs)
             )
             return self._function(*args, **kwargs)
+        if not kwargs and all(isinstance(a, np.ndarray | Tensor) for a in args):
+            recorded = self._recorded.get(len(args))
+            if recorded is None:
+                recorded = self._recorded[len(args)] = Recorded(self._function, _core.changes)
+            return recorded(*args)
         tensors, constants = [], []
         for leaf in leaves((args, kwargs)):
             is_data = isinstance(leaf, np.ndarray | Tensor)

@@ -8,6 +8,7 @@
   X(tensor)                        \
   X(graph)                         \
   X(custom)                        \
+  X(programs)                      \
   X(elementwise)                   \
   X(dense)                         \
   X(shape)                         \
