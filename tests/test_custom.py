@@ -344,7 +344,7 @@ def test_recorded_it_is_ops_and_no_python():
         np.testing.assert_array_equal(array(g), np.sign(X))
     assert calls == ["forward", "backward"]
     (recorded,) = step._recorded.values()
-    run = recorded._programs.find((X,))
+    run = recorded.run_for((X,))
     assert [n for n in ("square(", "sign(", "multiply(") if n not in run.program.dump()] == []
 
 
