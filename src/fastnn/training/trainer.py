@@ -211,13 +211,13 @@ class Trainer(Layer):
     def _ready(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
         if getattr(self.gradients_ready, "__func__", None) is Trainer.gradients_ready:
             return gradients
-        by_dtype: dict[Any, list[int]] = {}
+        by_dtype: dict[Any, list[tuple[int, Tensor]]] = {}
         for i, gradient in enumerate(gradients):
             if gradient is not None:
-                by_dtype.setdefault(gradient.dtype, []).append(i)
+                by_dtype.setdefault(gradient.dtype, []).append((i, gradient))
         ready = list(gradients)
-        for numbers in by_dtype.values():
-            given = [gradients[i] for i in numbers]
+        for numbered in by_dtype.values():
+            given = [gradient for _, gradient in numbered]
             flat = ops.concatenate([ops.reshape(g, (-1,)) for g in given])
             changed = self.gradients_ready(flat)
             if not isinstance(changed, Tensor) or (changed.shape, changed.dtype) != (
@@ -234,10 +234,9 @@ class Trainer(Layer):
                     f"got {came}"
                 )
             ends = np.cumsum([g.size for g in given])
-            for i, g, part in zip(
-                numbers, given, ops.split(changed, ends[:-1].tolist()), strict=True
-            ):
-                ready[i] = ops.reshape(part, g.shape)
+            parts = ops.split(changed, ends[:-1].tolist())
+            for (i, gradient), part in zip(numbered, parts, strict=True):
+                ready[i] = ops.reshape(part, gradient.shape)
         return ready
 
     def test_step(self, x: Any, y: Any, sample_weight: Any) -> None:
