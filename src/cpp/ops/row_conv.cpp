@@ -1,0 +1,278 @@
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "core/parallel.hpp"
+#include "core/per_thread.hpp"
+#include "core/scratch.hpp"
+#include "kernels/table.hpp"
+#include "ops/sliding_sum.hpp"
+
+namespace fastnn {
+
+namespace {
+
+// Multiply-adds that one chunk should hold; the chunks number kMaxChunks at most.
+constexpr int64_t kTaskFmas = 8 * kChunkWork;
+constexpr int64_t kMaxChunks = 32;
+// The spread rows that a task reads stay in L2, and rows of the output that it writes at least.
+constexpr int64_t kSpreadBytes = 256 * 1024;
+constexpr int64_t kLeastRows = 8;
+
+int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+// How the rows of an image are spread for a sum over `columns` and what each vector of an output row reads.
+template <class T>
+struct RowPlan {
+  const kernels::ConvKernels<T>& kernel = kernels_for<T>().conv;
+  const Axis &rows, &columns;
+  Image from;
+  int64_t groups, channels, filters;  // channels of a group, filters of all groups
+  int64_t width, vectors, phases;     // of an output row: numbers, vectors; vectors until the filters repeat
+  std::vector<int64_t> row_offsets;
+  std::vector<int64_t> taps;      // of the columns, those that an output reads
+  std::vector<int64_t> residues;  // of their pixels modulo the stride: a plane for each, and each channel
+  std::vector<int64_t> offsets;   // tap by tap, channel by channel
+  std::vector<int32_t> classes;
+  std::vector<int64_t> outside;  // where the vectors begin that have lanes outside the image or the row
+  int64_t pad = 0;               // pixels of zeros before a spread row
+  int64_t row, plane_rows;       // numbers of a spread row, rows of a plane
+  int64_t block_rows, blocks;    // rows of a task's output, tasks of an image
+
+  RowPlan(const Axis& row_axis, const Axis& column_axis, const Image& image, int64_t groups_, int64_t filters_)
+      : rows(row_axis),
+        columns(column_axis),
+        from(image),
+        groups(groups_),
+        channels(image.channels / groups_),
+        filters(filters_),
+        width(column_axis.count * filters_),
+        vectors((width + kernel.lanes - 1) / kernel.lanes),
+        phases(filters_ / std::gcd(filters_, int64_t{kernel.lanes})) {
+    for (const AxisTap& tap : rows.taps) row_offsets.push_back(tap.offset);
+
+    const int64_t step = columns.from_step, lanes = kernel.lanes;
+    int64_t inner_begin = 0, inner_end = columns.count;  // outputs that all the taps lie inside for
+    int64_t behind = 0;
+    std::vector<int64_t> residue_of, shift_of;
+    for (int64_t q = 0; q < static_cast<int64_t>(columns.taps.size()); ++q) {
+      const int64_t offset = columns.taps[q].offset, shift = floor_divide(offset, step);
+      const int64_t begin = std::max<int64_t>(0, -floor_divide(offset, step)),
+                    end = std::min(columns.count, floor_divide(from.w - 1 - offset, step) + 1);
+      if (begin >= end) continue;
+      inner_begin = std::max(inner_begin, begin);
+      inner_end = std::min(inner_end, end);
+      const int64_t residue = offset - shift * step;
+      const auto known = std::find(residues.begin(), residues.end(), residue);
+      residue_of.push_back(known - residues.begin());
+      if (known == residues.end()) residues.push_back(residue);
+      shift_of.push_back(shift);
+      pad = std::max(pad, -shift);
+      behind = std::max(behind, shift);
+      taps.push_back(q);
+    }
+    for (int64_t j = 0, v = 0; j < width; j += lanes, ++v) {
+      const bool inside = j >= inner_begin * filters && j + lanes <= inner_end * filters;
+      classes.push_back(static_cast<int32_t>(inside ? v % phases : phases + static_cast<int64_t>(outside.size())));
+      if (!inside) outside.push_back(j);
+    }
+
+    const int64_t pixels = (from.w - 1) / step + 1;
+    row = std::max((pad + pixels) * filters + lanes, vectors * lanes + (pad + behind) * filters);
+    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+    row = ((row + line - 1) / line | 1) * line;  // an odd number of cache lines: rows do not fall on one another
+    const int64_t planes = static_cast<int64_t>(residues.size()) * channels;
+    const int64_t reach = row_offsets.empty() ? 0 : row_offsets.back() - row_offsets.front();
+    const int64_t fit = kSpreadBytes / static_cast<int64_t>(sizeof(T)) / std::max<int64_t>(1, planes * row);
+    const int64_t most = std::max((fit - reach - 1) / rows.from_step + 1, kLeastRows);
+    blocks = (rows.count + most - 1) / most;
+    block_rows = (rows.count + blocks - 1) / blocks;
+    plane_rows = std::min(from.h, (block_rows - 1) * rows.from_step + reach + 1);
+    for (size_t t = 0; t < taps.size(); ++t)
+      for (int64_t k = 0; k < channels; ++k)
+        offsets.push_back((residue_of[t] * channels + k) * plane_rows * row + (pad + shift_of[t]) * filters);
+  }
+
+  int64_t spread_size() const { return static_cast<int64_t>(residues.size()) * channels * plane_rows * row; }
+  int64_t row_taps() const { return static_cast<int64_t>(row_offsets.size()); }
+  int64_t all_taps() const { return static_cast<int64_t>(offsets.size()); }
+  int64_t class_count() const { return phases + static_cast<int64_t>(outside.size()); }
+  int64_t first_of(int64_t c) const { return c < phases ? c * kernel.lanes : outside[c - phases]; }
+  // Whether the number j of an output row, in a vector of class c, has this tap.
+  bool has(int64_t c, int64_t tap, int64_t j) const {
+    if (c < phases) return true;
+    const int64_t pixel = j / filters * columns.from_step + columns.taps[tap].offset;
+    return j < width && pixel >= 0 && pixel < from.w;
+  }
+
+  // One task: rows [h, h + count) of the output of an image. Chunks of tasks follow from the sizes alone.
+  struct Item {
+    int64_t image, h, count;
+  };
+  int64_t items() const { return from.n * blocks; }
+  Item item(int64_t i) const {
+    const int64_t h = i % blocks * block_rows;
+    return {i / blocks, h, std::min(block_rows, rows.count - h)};
+  }
+  int64_t chunk_items() const {
+    const int64_t fmas = 1 + block_rows * width * row_taps() * all_taps();
+    return std::max((kTaskFmas + fmas - 1) / fmas, (items() + kMaxChunks - 1) / kMaxChunks);
+  }
+  int64_t chunks() const { return (items() + chunk_items() - 1) / chunk_items(); }
+
+  kernels::RowConvArgs<T> spread(const Item& item, const T* x, T* to) const {
+    int64_t first = 0, last = 0;
+    if (!row_offsets.empty()) {
+      first = std::clamp<int64_t>(item.h * rows.from_step + row_offsets.front(), 0, from.h);
+      last = std::clamp((item.h + item.count - 1) * rows.from_step + row_offsets.back() + 1, first, from.h);
+    }
+    const int64_t step = columns.from_step;
+    const size_t before = static_cast<size_t>(pad * filters);
+    for (size_t i = 0; i < residues.size(); ++i)
+      for (int64_t k = 0; k < channels; ++k)
+        for (int64_t h = first; h < last; ++h) {
+          T* const p = to + ((static_cast<int64_t>(i) * channels + k) * plane_rows + h - first) * row;
+          const int64_t pixels = (from.w - 1 - residues[i]) / step + 1, end = (pad + pixels) * filters;
+          std::memset(p, 0, before * sizeof(T));
+          kernel.spread(p + before, x + ((item.image * from.h + h) * from.w + residues[i]) * from.channels + k, pixels,
+                        step * from.channels, groups, channels, filters / groups);
+          std::memset(p + end, 0, static_cast<size_t>(row - end) * sizeof(T));
+        }
+    return {.h = item.h,
+            .rows = item.count,
+            .width = width,
+            .x = to,
+            .x_row = row,
+            .x_first = first,
+            .x_rows = from.h,
+            .row_step = rows.from_step,
+            .row_taps = row_taps(),
+            .row_offsets = row_offsets.data(),
+            .taps = all_taps(),
+            .offsets = offsets.data(),
+            .classes = classes.data(),
+            .phases = phases};
+  }
+};
+
+}  // namespace
+
+template <class T>
+bool runs_along_rows(const Axis& columns, int64_t channels, int64_t filters, int64_t groups) {
+  const char* env = getenv("FASTNN_ROWS");
+  (void)columns, (void)channels, (void)filters, (void)groups;
+  return env && env[0] == '1';
+}
+
+template <class T>
+void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const {
+  const RowPlan<T> plan(rows, columns, from_image, groups, to_image.channels);
+  const int64_t lanes = plan.kernel.lanes, filters = plan.filters, group_filters = filters / groups;
+  const int64_t row_taps = plan.row_taps(), taps = static_cast<int64_t>(plan.taps.size());
+
+  // The kernel and the bias repeated along a row, for each class of vectors.
+  const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes;
+  Scratch<T> weights(plan.class_count() * pack);
+  parallel_for(plan.class_count(), grain_for(2 * pack), [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c)
+      for (int64_t l = 0; l < lanes; ++l) {
+        const int64_t j = plan.first_of(c) + l, f = j % filters;
+        const T* const b = kernel + f / group_filters * b_group + f % group_filters * b_col;
+        T* to = &weights[c * pack + l];
+        for (int64_t r = 0; r < row_taps; ++r)
+          for (int64_t t = 0; t < taps; ++t) {
+            const bool has = plan.has(c, plan.taps[t], j);
+            const int64_t tap = rows.taps[r].tap * taps_w + columns.taps[plan.taps[t]].tap;
+            for (int64_t k = 0; k < plan.channels; ++k, to += lanes) *to = has ? b[tap * b_tap + k * b_row] : T(0);
+          }
+        *to = bias ? bias[f] : T(0);
+      }
+  });
+
+  const int64_t to_row = to_image.w * to_image.channels;
+  const bool whole = rows.to_step == 1 && columns.to_step == 1;  // a task's rows have all their pixels
+  // Where the pixels of the output do not stand together, rows are made elsewhere and moved.
+  const int64_t apart = columns.to_step == 1 ? 0 : plan.block_rows * plan.width;
+  const int64_t partial_size = plan.vectors * plan.kernel.rows * lanes;
+  const PerThread<T> spread(plan.spread_size() + partial_size + apart, plan.chunks());
+  parallel_for(plan.items(), plan.chunk_items(), [&](int64_t begin, int64_t end) {
+    const auto block = spread.take();
+    T* const partial = block.data() + plan.spread_size();
+    T* const moved = partial + partial_size;
+    for (int64_t i = begin; i < end; ++i) {
+      const auto item = plan.item(i);
+      const auto args = plan.spread(item, from, block.data());
+      T* const first = to + (item.image * to_image.h + item.h * rows.to_step + rows.to_first) * to_row;
+      if (apart == 0) {
+        plan.kernel.forward(args, first, rows.to_step * to_row, weights.data(), partial, accumulate);
+        if (whole) finish(first, item.count * to_row);
+        continue;
+      }
+      plan.kernel.forward(args, moved, plan.width, weights.data(), partial, false);
+      for (int64_t h = 0; h < item.count; ++h)
+        for (int64_t u = 0; u < columns.count; ++u) {
+          T* const pixel = first + h * rows.to_step * to_row + (u * columns.to_step + columns.to_first) * filters;
+          const T* const sum = moved + h * plan.width + u * filters;
+          for (int64_t f = 0; f < filters; ++f) pixel[f] = accumulate ? pixel[f] + sum[f] : sum[f];
+        }
+    }
+  });
+}
+
+template <class T>
+void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T* x, const Image& in, const T* dy,
+                         int64_t filters, T* dw, bool accumulate) {
+  const Axis rows = forward_axis(wh), columns = forward_axis(ww);
+  const RowPlan<T> plan(rows, columns, in, groups, filters);
+  const int64_t lanes = plan.kernel.lanes, channels = plan.channels;
+  const int64_t size = wh.size * ww.size * channels * filters, taps = static_cast<int64_t>(plan.taps.size());
+  if (!accumulate) std::memset(dw, 0, static_cast<size_t>(size) * sizeof(T));
+  if (plan.items() == 0 || plan.width == 0) return;
+
+  Scratch<T> masks(std::max<int64_t>(1, static_cast<int64_t>(plan.outside.size()) * plan.all_taps() * lanes));
+  for (int64_t c = plan.phases; c < plan.class_count(); ++c)
+    for (int64_t t = 0; t < taps; ++t)
+      for (int64_t k = 0; k < channels; ++k)
+        for (int64_t l = 0; l < lanes; ++l)
+          std::memset(&masks[(((c - plan.phases) * taps + t) * channels + k) * lanes + l],
+                      plan.has(c, plan.taps[t], plan.first_of(c) + l) ? 0xFF : 0, sizeof(T));
+
+  const int64_t sums_size = plan.phases * wh.size * plan.all_taps() * lanes, chunks = plan.chunks();
+  Scratch<T> sums(sums_size * chunks);
+  const PerThread<T> spread(plan.spread_size(), chunks);
+  const int64_t dy_row = ww.out * filters;
+  parallel_for(plan.items(), plan.chunk_items(), [&](int64_t begin, int64_t end) {
+    T* const sum = &sums[begin / plan.chunk_items() * sums_size];
+    std::memset(sum, 0, static_cast<size_t>(sums_size) * sizeof(T));
+    const auto block = spread.take();
+    for (int64_t i = begin; i < end; ++i) {
+      const auto item = plan.item(i);
+      const auto args = plan.spread(item, x, block.data());
+      plan.kernel.kernel_gradient(args, dy + (item.image * wh.out + item.h) * dy_row, dy_row, masks.data(), sum);
+    }
+  });
+  if (chunks > 1) kernels_for<T>().reduce.sum_rows(sums.data(), sums.data() + sums_size, chunks - 1, sums_size, sums_size, true);
+
+  // Lanes of one filter, in order.
+  const int64_t row_taps = wh.size, group_filters = filters / groups;
+  for (int64_t r = 0; r < row_taps; ++r)
+    for (int64_t t = 0; t < taps; ++t)
+      for (int64_t k = 0; k < channels; ++k) {
+        T* const to = dw + ((r * ww.size + plan.taps[t]) * channels + k) * filters;
+        for (int64_t j = 0; j < plan.phases * lanes; ++j)
+          to[j % filters] += sums[((j / lanes * row_taps + r) * taps * channels + t * channels + k) * lanes + j % lanes];
+      }
+  (void)group_filters;
+}
+
+template bool runs_along_rows<float>(const Axis&, int64_t, int64_t, int64_t);
+template bool runs_along_rows<double>(const Axis&, int64_t, int64_t, int64_t);
+template void SlidingSum<float>::run_along_rows(const Axis&, const Axis&) const;
+template void SlidingSum<double>::run_along_rows(const Axis&, const Axis&) const;
+template void row_kernel_gradient(const Window&, const Window&, int64_t, const float*, const Image&, const float*,
+                                  int64_t, float*, bool);
+template void row_kernel_gradient(const Window&, const Window&, int64_t, const double*, const Image&, const double*,
+                                  int64_t, double*, bool);
+
+}  // namespace fastnn
