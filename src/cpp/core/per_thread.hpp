@@ -26,15 +26,21 @@ class PerThread {
     explicit Block(const PerThread& from) : from_(from) {
       for (;;)  // there is a free one, unless the number of threads has been raised meanwhile
         for (index_ = 0; index_ < from_.count_; ++index_)
-          if (!from_.taken_[index_].test_and_set(std::memory_order_acquire)) return;
+          if (!from_.taken_[index_].test_and_set(std::memory_order_acquire)) {
+            fresh_ = !from_.used_[index_];
+            from_.used_[index_] = true;
+            return;
+          }
     }
     ~Block() { from_.taken_[index_].clear(std::memory_order_release); }
     Block(const Block&) = delete;
+    bool fresh() const { return fresh_; }  // nobody had it before
     T* data() const { return from_.blocks_.data() + index_ * from_.size_; }
 
    private:
     const PerThread& from_;
     int64_t index_ = 0;
+    bool fresh_ = false;
   };
   Block take() const { return Block(*this); }
 
@@ -42,6 +48,7 @@ class PerThread {
   int64_t size_, count_;
   Scratch<T> blocks_;
   mutable std::atomic_flag taken_[kMaxChunks];
+  mutable bool used_[kMaxChunks] = {};  // each under its flag
 };
 
 }  // namespace fastnn

@@ -57,12 +57,18 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
   const T* x = a.x + ((a.h + b.h) * a.row_step + a.row_offsets[b.r] - a.x_first) * a.x_row + j;
   const T* w[V];
   Vec<T> acc[V][RB];
+  int64_t t_begin = a.taps, t_end = 0;
   for (int n = 0; n < V; ++n) {
-    w[n] = b.weights + a.classes[v + n] * b.pack;
+    const int32_t* const span = a.spans + 2 * a.classes[v + n];
+    if (span[0] < t_begin) t_begin = span[0];
+    if (span[1] > t_end) t_end = span[1];
+  }
+  for (int n = 0; n < V; ++n) {
+    w[n] = b.weights + a.classes[v + n] * b.pack + t_begin * L;
     for (int h = 0; h < RB; ++h) acc[n][h] = b.first ? Vec<T>{} : load(partial + (n * kMaxRows + h) * L);
   }
   auto add = [&](auto all) {
-    for (int64_t t = 0; t < a.taps; ++t) {
+    for (int64_t t = t_begin; t < t_end; ++t) {
       Vec<T> ws[V][RT];
       for (int n = 0; n < V; ++n) {
         for (int r = 0; r < RT; ++r) ws[n][r] = load(w[n] + r * w_row);
@@ -91,7 +97,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
       for (int h = 0; h < RB; ++h) store(partial + (n * kMaxRows + h) * L, acc[n][h]);
       continue;
     }
-    const Vec<T> bias = load(w[n] + (RT - 1) * w_row);
+    const Vec<T> bias = load(b.weights + a.classes[v + n] * b.pack + RT * w_row);
     const int width = width_at<T>(j + n * L, a.width);
     T* y = b.y + j + n * L;
     for (int h = 0; h < RB; ++h, y += b.y_row) {
@@ -200,6 +206,8 @@ void add_gradient(const RowConvArgs<T>& a, int64_t r0, int64_t t0, int64_t phase
   Vec<T> acc[RT][TB] = {};
   for (int64_t v = phase; v * L < a.width; v += a.phases) {
     const int64_t outside = a.classes[v] - a.phases;
+    const int32_t* const span = a.spans + 2 * a.classes[v];
+    if (t0 + TB <= span[0] || t0 >= span[1]) continue;
     if (outside < 0)
       add_products<T, RT, TB, false>(acc, a, r0, a.offsets + t0, v * L, dy, dy_row, nullptr);
     else
@@ -255,29 +263,59 @@ void kernel_gradient(const RowConvArgs<T>& a, const T* dy, int64_t dy_row, const
 }
 
 template <class T>
-void spread(T* to, const T* from, int64_t pixels, int64_t pixel_step, int64_t groups, int64_t group_step,
-            int64_t repeat) {
+void spread(const SpreadArgs<T>& args) {
   constexpr int L = kLanes<T>;
-  if (repeat == 1 && group_step == 1) {
-    const bool whole = pixel_step == groups;
-    const int64_t rows = whole ? 1 : pixels, n = whole ? pixels * groups : groups;
-    for (int64_t p = 0; p < rows; ++p, from += pixel_step, to += n)
-      for (int64_t i = 0; i < n; i += L) write(to + i, read(from + i, width_at<T>(i, n)), width_at<T>(i, n));
-  } else if (repeat == 1) {
-    for (int64_t p = 0; p < pixels; ++p, from += pixel_step)
-      for (int64_t g = 0; g < groups; ++g) *to++ = from[g * group_step];
-  } else {
-    // Whole vectors; what they write too much the next ones overwrite.
-    for (int64_t p = 0; p < pixels; ++p, from += pixel_step)
-      for (int64_t g = 0; g < groups; ++g, to += repeat) {
-        const Vec<T> v = splat(from[g * group_step]);
-        for (int64_t i = 0; i < repeat; i += L) store(to + i, v);
-      }
+  const SpreadArgs<T> s = args;  // a local copy: stores might change the arguments, for all the compiler knows
+  const bool whole = s.group_step == 1 && s.pixel_step == s.groups;
+  const int64_t runs = whole ? 1 : s.pixels, run = whole ? s.pixels * s.groups : s.groups;
+  T* row = s.to;
+  const T* from_row = s.from;
+  for (int64_t h = 0; h < s.rows; ++h, row += s.to_row, from_row += s.from_row) {
+    T* to = row + s.before;
+    const T* from = from_row;
+    if (s.repeat == 1 && s.group_step == 1) {
+      for (int64_t p = 0; p < runs; ++p, from += s.pixel_step, to += run)
+        for (int64_t i = 0; i < run; i += L) store(to + i, read(from + i, width_at<T>(i, run)));
+    } else if (s.repeat == 1) {
+      for (int64_t p = 0; p < s.pixels; ++p, from += s.pixel_step)
+        for (int64_t g = 0; g < s.groups; ++g) *to++ = from[g * s.group_step];
+    } else {
+      // Whole vectors; what they write too much is overwritten.
+      for (int64_t p = 0; p < s.pixels; ++p, from += s.pixel_step)
+        for (int64_t g = 0; g < s.groups; ++g, to += s.repeat) {
+          const Vec<T> v = splat(from[g * s.group_step]);
+          for (int64_t i = 0; i < s.repeat; i += L) store(to + i, v);
+        }
+    }
+    store(to, Vec<T>{});
   }
 }
 
 template <class T>
-constexpr ConvKernels<T> kTable{kLanes<T>, kMaxRows, spread<T>, forward<T>, kernel_gradient<T>};
+void fold(const FoldArgs<T>& args) {
+  const FoldArgs<T> s = args;
+  const int n = static_cast<int>(s.filters);
+  const Vec<T> bias = s.bias ? load_part(s.bias, n) : Vec<T>{};
+  T* y = s.y;
+  for (int64_t u = 0; u < s.pixels; ++u, y += s.y_step) {
+    Vec<T> sum{};
+    const T* products = s.products + u * s.row;
+    for (int64_t t = 0; t < s.taps; ++t, products += s.filters) {
+      const int64_t pixel = u + s.offsets[t];
+      if (pixel >= 0 && pixel < s.from_pixels) sum += load(products + s.offsets[t] * s.row);
+    }
+    if (s.accumulate) sum = load_part(y, n) + sum;
+    sum += bias;
+    // What a whole vector writes too much the next pixels overwrite.
+    if (!s.accumulate && s.y_step == n && (s.pixels - u) * n >= kLanes<T>)
+      store(y, sum);
+    else
+      store_part(y, sum, n);
+  }
+}
+
+template <class T>
+constexpr ConvKernels<T> kTable{kLanes<T>, kMaxRows, spread<T>, forward<T>, fold<T>, kernel_gradient<T>};
 
 }  // namespace
 

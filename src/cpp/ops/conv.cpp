@@ -39,7 +39,11 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
   const int64_t taps = row_taps * column_taps;
   const int64_t pixels = rows.count * columns.count;
   if (pixels == 0 || N == 0 || to_image.n == 0) return;
-  if (runs_along_rows<T>(columns, K, N, groups)) {
+  if (runs_folded<T>(rows, columns, K, N, groups)) {
+    run_folded(rows, columns);
+    return;
+  }
+  if (runs_along_rows<T>(rows, columns, K, N, groups)) {
     run_along_rows(rows, columns);
     return;
   }
@@ -154,8 +158,8 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
   const int64_t nr = gemm.nr, C = in.channels / groups, F = filters / groups;
   const int64_t size = wh.size * ww.size * C * filters;
   if (size == 0) return;
-  const Axis columns = forward_axis(ww);
-  if (runs_along_rows<T>(columns, C, F, groups)) {
+  const Axis image_rows = forward_axis(wh), columns = forward_axis(ww);
+  if (runs_along_rows<T>(image_rows, columns, C, F, groups)) {
     row_kernel_gradient(wh, ww, groups, x, in, dy, filters, dw, accumulate);
     return;
   }
@@ -178,7 +182,6 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
     int64_t begin, end;
   };
   std::vector<Reach> reaches(wh.size, {wh.out, 0});
-  const Axis image_rows = forward_axis(wh);
   for (const Segment& s : image_rows.segments)
     for (int64_t r = s.first_tap; r < s.last_tap; ++r)
       reaches[r] = {std::min(reaches[r].begin, s.begin), std::max(reaches[r].end, s.end)};

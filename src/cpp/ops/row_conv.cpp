@@ -20,6 +20,14 @@ constexpr int64_t kMaxChunks = 32;
 constexpr int64_t kSpreadBytes = 256 * 1024;
 constexpr int64_t kLeastRows = 8;
 
+// Where rows pay. Filters that fill a vector are the tiles' work. Spreading a plane costs about as much as two taps of
+// it; from kMostPlanes planes on it costs more than the lanes it saves, and folding wants kLeastFoldChannels products in
+// a chain. The vectors at the borders have weights of their own, so that wide kernels would take much memory.
+constexpr int64_t kMostPlanes = 16;
+constexpr int64_t kLeastTaps = 4;
+constexpr int64_t kMostColumnTaps = 16;
+constexpr int64_t kLeastFoldChannels = 12;
+
 int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
 // How the rows of an image are spread for a sum over `columns` and what each vector of an output row reads.
@@ -35,6 +43,8 @@ struct RowPlan {
   std::vector<int64_t> residues;  // of their pixels modulo the stride: a plane for each, and each channel
   std::vector<int64_t> offsets;   // tap by tap, channel by channel
   std::vector<int32_t> classes;
+  std::vector<int32_t> spans;    // of each class, the first tap of one of its lanes and the one behind the last
+  std::vector<char> used;        // of the phases, whether a vector inside has it
   std::vector<int64_t> outside;  // where the vectors begin that have lanes outside the image or the row
   int64_t pad = 0;               // pixels of zeros before a spread row
   int64_t row, plane_rows;       // numbers of a spread row, rows of a plane
@@ -72,10 +82,27 @@ struct RowPlan {
       behind = std::max(behind, shift);
       taps.push_back(q);
     }
+    used.assign(static_cast<size_t>(phases), 0);
     for (int64_t j = 0, v = 0; j < width; j += lanes, ++v) {
       const bool inside = j >= inner_begin * filters && j + lanes <= inner_end * filters;
       classes.push_back(static_cast<int32_t>(inside ? v % phases : phases + static_cast<int64_t>(outside.size())));
-      if (!inside) outside.push_back(j);
+      if (inside)
+        used[v % phases] = 1;
+      else
+        outside.push_back(j);
+    }
+
+    for (int64_t c = 0; c < class_count(); ++c) {
+      size_t begin = 0, end = taps.size();
+      auto any = [&](size_t t) {
+        for (int64_t l = 0; l < lanes; ++l)
+          if (has(c, taps[t], first_of(c) + l)) return true;
+        return false;
+      };
+      while (begin < end && !any(begin)) ++begin;
+      while (end > begin && !any(end - 1)) --end;
+      spans.push_back(static_cast<int32_t>(static_cast<int64_t>(begin) * channels));
+      spans.push_back(static_cast<int32_t>(static_cast<int64_t>(end) * channels));
     }
 
     const int64_t pixels = (from.w - 1) / step + 1;
@@ -121,6 +148,7 @@ struct RowPlan {
   }
   int64_t chunks() const { return (items() + chunk_items() - 1) / chunk_items(); }
 
+  // Into memory that was zero before the first time: what no pixel is written to stays zero.
   kernels::RowConvArgs<T> spread(const Item& item, const T* x, T* to) const {
     int64_t first = 0, last = 0;
     if (!row_offsets.empty()) {
@@ -128,17 +156,19 @@ struct RowPlan {
       last = std::clamp((item.h + item.count - 1) * rows.from_step + row_offsets.back() + 1, first, from.h);
     }
     const int64_t step = columns.from_step;
-    const size_t before = static_cast<size_t>(pad * filters);
     for (size_t i = 0; i < residues.size(); ++i)
       for (int64_t k = 0; k < channels; ++k)
-        for (int64_t h = first; h < last; ++h) {
-          T* const p = to + ((static_cast<int64_t>(i) * channels + k) * plane_rows + h - first) * row;
-          const int64_t pixels = (from.w - 1 - residues[i]) / step + 1, end = (pad + pixels) * filters;
-          std::memset(p, 0, before * sizeof(T));
-          kernel.spread(p + before, x + ((item.image * from.h + h) * from.w + residues[i]) * from.channels + k, pixels,
-                        step * from.channels, groups, channels, filters / groups);
-          std::memset(p + end, 0, static_cast<size_t>(row - end) * sizeof(T));
-        }
+        kernel.spread({.to = to + (static_cast<int64_t>(i) * channels + k) * plane_rows * row,
+                       .to_row = row,
+                       .before = pad * filters,
+                       .from = x + ((item.image * from.h + first) * from.w + residues[i]) * from.channels + k,
+                       .from_row = from.w * from.channels,
+                       .rows = last - first,
+                       .pixels = (from.w - 1 - residues[i]) / step + 1,
+                       .pixel_step = step * from.channels,
+                       .groups = groups,
+                       .group_step = channels,
+                       .repeat = filters / groups});
     return {.h = item.h,
             .rows = item.count,
             .width = width,
@@ -152,17 +182,25 @@ struct RowPlan {
             .taps = all_taps(),
             .offsets = offsets.data(),
             .classes = classes.data(),
-            .phases = phases};
+            .phases = phases,
+            .spans = spans.data()};
   }
 };
 
 }  // namespace
 
 template <class T>
-bool runs_along_rows(const Axis& columns, int64_t channels, int64_t filters, int64_t groups) {
-  const char* env = getenv("FASTNN_ROWS");
-  (void)columns, (void)channels, (void)filters, (void)groups;
-  return env && env[0] == '1';
+bool runs_along_rows(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups) {
+  const int64_t taps = static_cast<int64_t>(rows.taps.size() * columns.taps.size());
+  if (taps == 0 || static_cast<int64_t>(columns.taps.size()) > kMostColumnTaps) return false;
+  if (groups > 1 && std::min(channels, filters) == 1) return true;  // depthwise, in either direction
+  return filters < kernels_for<T>().conv.lanes && channels <= kMostPlanes && (groups > 1 || taps >= kLeastTaps);
+}
+
+template <class T>
+bool runs_folded(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups) {
+  return groups == 1 && filters < kernels_for<T>().conv.lanes && channels >= kLeastFoldChannels &&
+         columns.from_step == 1 && columns.taps.size() > 1 && !rows.taps.empty();
 }
 
 template <class T>
@@ -177,6 +215,7 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
   parallel_for(plan.class_count(), grain_for(2 * pack), [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c)
       for (int64_t l = 0; l < lanes; ++l) {
+        if (c < plan.phases && !plan.used[c]) break;
         const int64_t j = plan.first_of(c) + l, f = j % filters;
         const T* const b = kernel + f / group_filters * b_group + f % group_filters * b_col;
         T* to = &weights[c * pack + l];
@@ -198,6 +237,7 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
   const PerThread<T> spread(plan.spread_size() + partial_size + apart, plan.chunks());
   parallel_for(plan.items(), plan.chunk_items(), [&](int64_t begin, int64_t end) {
     const auto block = spread.take();
+    if (block.fresh()) std::memset(block.data(), 0, static_cast<size_t>(plan.spread_size()) * sizeof(T));
     T* const partial = block.data() + plan.spread_size();
     T* const moved = partial + partial_size;
     for (int64_t i = begin; i < end; ++i) {
@@ -216,6 +256,82 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
           const T* const sum = moved + h * plan.width + u * filters;
           for (int64_t f = 0; f < filters; ++f) pixel[f] = accumulate ? pixel[f] + sum[f] : sum[f];
         }
+    }
+  });
+}
+
+template <class T>
+void SlidingSum<T>::run_folded(const Axis& rows, const Axis& columns) const {
+  const auto& gemm = kernels_for<T>().gemm;
+  const auto& conv = kernels_for<T>().conv;
+  const int64_t nr = gemm.nr, channels = from_image.channels, filters = to_image.channels;
+  const int64_t row_taps = static_cast<int64_t>(rows.taps.size()), taps = static_cast<int64_t>(columns.taps.size());
+  const int64_t n = taps * filters, panels = (n + nr - 1) / nr;
+
+  Scratch<T> packed(panels * row_taps * channels * nr);
+  for (int64_t p = 0; p < panels; ++p)
+    for (int64_t r = 0; r < row_taps; ++r)
+      for (int64_t j = 0; j < nr; ++j) {
+        const int64_t t = (p * nr + j) / filters, f = (p * nr + j) % filters;
+        T* const panel = &packed[(p * row_taps + r) * channels * nr + j];
+        const T* const b =
+            t < taps ? kernel + (rows.taps[r].tap * taps_w + columns.taps[t].tap) * b_tap + f * b_col : nullptr;
+        for (int64_t k = 0; k < channels; ++k) panel[k * nr] = b ? b[k * b_row] : T(0);
+      }
+  std::vector<int64_t> offsets;
+  for (const AxisTap& tap : columns.taps) offsets.push_back(tap.offset);
+
+  const int64_t to_row = to_image.w * filters, from_row = from_image.w * channels;
+  const int64_t row = n + conv.lanes;  // of the products of a pixel: folding reads whole vectors
+  const int64_t items = to_image.n * rows.count;
+  const int64_t row_fmas = 1 + from_image.w * n * channels * row_taps;
+  // Chunks of rows of one image.
+  const int64_t chunk = std::clamp<int64_t>((kTaskFmas + row_fmas - 1) / row_fmas, (items + 63) / 64, items);
+  const int64_t chunks = (items + chunk - 1) / chunk;
+  const PerThread<T> products(from_image.w * row, chunks);
+  Scratch<const T*> pointers(chunks * 2 * row_taps);
+  const bool whole = rows.to_step == 1 && columns.to_step == 1;
+  parallel_for(items, chunk, [&](int64_t begin, int64_t end) {
+    const auto block = products.take();
+    const T** const a = &pointers[begin / chunk * 2 * row_taps];
+    const T** const b = a + row_taps;
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t image = i / rows.count, u = i % rows.count;
+      int64_t used = 0;
+      for (int64_t r = 0; r < row_taps; ++r) {
+        const int64_t h = u * rows.from_step + rows.taps[r].offset;
+        if (h < 0 || h >= from_image.h) continue;
+        a[used] = from + (image * from_image.h + h) * from_row;
+        b[used++] = &packed[r * channels * nr];
+      }
+      gemm.run({.m = from_image.w,
+                .n = n,
+                .k = channels,
+                .taps = used,
+                .a = a,
+                .a_row = channels,
+                .a_col = 1,
+                .b = b,
+                .b_row = nr,
+                .b_panel = row_taps * channels * nr,
+                .b_padded = true,
+                .c = block.data(),
+                .c_row = row,
+                .bias = nullptr,
+                .accumulate = false});
+      T* const y = to + (image * to_image.h + u * rows.to_step + rows.to_first) * to_row;
+      conv.fold({.y = y + columns.to_first * filters,
+                 .pixels = columns.count,
+                 .y_step = columns.to_step * filters,
+                 .filters = filters,
+                 .products = block.data(),
+                 .row = row,
+                 .from_pixels = from_image.w,
+                 .taps = taps,
+                 .offsets = offsets.data(),
+                 .bias = bias,
+                 .accumulate = accumulate});
+      if (whole) finish(y, to_row);
     }
   });
 }
@@ -246,6 +362,7 @@ void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, con
     T* const sum = &sums[begin / plan.chunk_items() * sums_size];
     std::memset(sum, 0, static_cast<size_t>(sums_size) * sizeof(T));
     const auto block = spread.take();
+    if (block.fresh()) std::memset(block.data(), 0, static_cast<size_t>(plan.spread_size()) * sizeof(T));
     for (int64_t i = begin; i < end; ++i) {
       const auto item = plan.item(i);
       const auto args = plan.spread(item, x, block.data());
@@ -255,7 +372,7 @@ void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, con
   if (chunks > 1) kernels_for<T>().reduce.sum_rows(sums.data(), sums.data() + sums_size, chunks - 1, sums_size, sums_size, true);
 
   // Lanes of one filter, in order.
-  const int64_t row_taps = wh.size, group_filters = filters / groups;
+  const int64_t row_taps = wh.size;
   for (int64_t r = 0; r < row_taps; ++r)
     for (int64_t t = 0; t < taps; ++t)
       for (int64_t k = 0; k < channels; ++k) {
@@ -263,13 +380,16 @@ void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, con
         for (int64_t j = 0; j < plan.phases * lanes; ++j)
           to[j % filters] += sums[((j / lanes * row_taps + r) * taps * channels + t * channels + k) * lanes + j % lanes];
       }
-  (void)group_filters;
 }
 
-template bool runs_along_rows<float>(const Axis&, int64_t, int64_t, int64_t);
-template bool runs_along_rows<double>(const Axis&, int64_t, int64_t, int64_t);
+template bool runs_along_rows<float>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
+template bool runs_folded<float>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
+template bool runs_along_rows<double>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
+template bool runs_folded<double>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
 template void SlidingSum<float>::run_along_rows(const Axis&, const Axis&) const;
 template void SlidingSum<double>::run_along_rows(const Axis&, const Axis&) const;
+template void SlidingSum<float>::run_folded(const Axis&, const Axis&) const;
+template void SlidingSum<double>::run_folded(const Axis&, const Axis&) const;
 template void row_kernel_gradient(const Window&, const Window&, int64_t, const float*, const Image&, const float*,
                                   int64_t, float*, bool);
 template void row_kernel_gradient(const Window&, const Window&, int64_t, const double*, const Image&, const double*,

@@ -88,12 +88,16 @@ struct SlidingSum {
 
  private:
   void run_along_rows(const Axis& rows, const Axis& columns) const;
+  void run_folded(const Axis& rows, const Axis& columns) const;
 };
 
-// Few channels or filters in a group: vectors along the rows of images (kernels/conv.hpp) instead of across channels.
-// By the layer's geometry and the instruction set alone.
+// How few filters are summed, by the layer's geometry and the instruction set alone: with vectors along the rows of
+// images (kernels/conv.hpp); or the taps of a row side by side as columns of one product, folded afterwards; or, if
+// neither, in tiles of pixels by filters as many filters are.
 template <class T>
-bool runs_along_rows(const Axis& columns, int64_t channels, int64_t filters, int64_t groups);
+bool runs_along_rows(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups);
+template <class T>
+bool runs_folded(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups);
 
 // dW[r, q, c, f] = sum over images and outputs of x[its pixel for (r, q), c] * dy[f], along rows.
 template <class T>
