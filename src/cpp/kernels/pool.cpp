@@ -156,9 +156,43 @@ void max_forward(T* y, Index* index, const T* x, int64_t i, const PoolSizes& s) 
   }
 }
 
+// The same for windows side by side, where a pixel has one at most: window by window.
+template <class T, class Index>
+void max_backward_apart(T* dx, const T* dy, const Index* index, int64_t h, Range rows, const PoolSizes& s,
+                        bool accumulate) {
+  const int64_t from = rows.begin * s.out_w * s.channels;
+  const int64_t top = (h - rows.begin * s.stride_h + s.before_h) * s.size_w;
+  const int64_t windows = rows.begin < rows.end ? s.out_w : 0;
+  for (int64_t o = 0; o < windows; ++o) {
+    const int64_t left = o * s.size_w - s.before_w;
+    const Range columns = pixels_of(o, s.w, s.size_w, s.size_w, s.before_w);
+    const bool room =
+        !accumulate && has_room<T>(o, s.out_w, s.channels) && has_room<T>(columns.end - 1, s.w, s.channels);
+    for_channels<T>(s.channels, room, [&](int64_t c, auto vector) {
+      const int64_t at = from + o * s.channels + c;
+      const Mask<T> where = vector.get_index(index + at);
+      const Vec<T> d = vector.get(dy + at);
+      for (int64_t w = columns.begin; w < columns.end; ++w) {
+        T* const to = dx + w * s.channels + c;
+        Vec<T> sum = Vec<T>{} + (where == static_cast<Int<T>>(top + w - left) ? d : Vec<T>{});
+        if (accumulate) sum = vector.get(to) + sum;
+        vector.put(to, sum);
+      }
+    });
+  }
+  if (accumulate) return;
+  for (int64_t i = at_most(windows * s.size_w - (windows > 0 ? s.before_w : 0), s.w) * s.channels;
+       i < s.w * s.channels; ++i)
+    dx[i] = 0;
+}
+
 template <class T, class Index>
 void max_backward(T* dx, const T* dy, const Index* index, int64_t h, const PoolSizes& s, bool accumulate) {
   const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
+  if (s.stride_w == s.size_w && rows.end - rows.begin <= 1) {
+    max_backward_apart(dx, dy, index, h, rows, s, accumulate);
+    return;
+  }
   Windows windows(s.out_w, s.size_w, s.stride_w, s.before_w);
   for (int64_t w = 0; w < s.w; ++w, dx += s.channels) {
     const Range columns = windows.next();
