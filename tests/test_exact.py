@@ -84,7 +84,11 @@ CONVOLUTIONS = [
     *[
         (2, (8, 9), (3, 3), c, c * m, {"groups": c, **options})
         for c, m in ((5, 1), (16, 1), (33, 1), (3, 2), (3, 5), (2, 17))
-        for options in ({"padding": "same"}, {"strides": 2, "padding": "same"}, {"dilation_rate": 2})
+        for options in (
+            {"padding": "same"},
+            {"strides": 2, "padding": "same"},
+            {"dilation_rate": 2},
+        )
     ],
     (1, (20, 9), (3, 3), 300, 300, {"groups": 300, "padding": "same"}),
 ]

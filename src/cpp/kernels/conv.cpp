@@ -33,8 +33,8 @@ bool neighbours(const RowConvArgs<T>& a) {
   return true;
 }
 
-// Rows [h, h + RB) of y, row taps [r, r + RT). Step i of a tile is row (h * row_step + row_offsets[r]) + i * row_step of
-// x; of its RB + RT - 1 steps [begin, end) exist.
+// Rows [h, h + RB) of y, row taps [r, r + RT). Step i of a tile is row (h * row_step + row_offsets[r]) + i * row_step
+// of x; of its RB + RT - 1 steps [begin, end) exist.
 template <class T>
 struct Block {
   int64_t h, r;
@@ -119,16 +119,15 @@ void add_block(const RowConvArgs<T>& a, const Block<T>& b) {
 template <class T>
 using AddBlock = void (*)(const RowConvArgs<T>&, const Block<T>&);
 template <class T, int RT>
-constexpr AddBlock<T> kAddBlocks[kMaxRows + 1] = {
-    nullptr,
-    add_block<T, 1, RT>,
-    add_block<T, 2, RT>,
-    add_block<T, 3, RT>,
-    add_block<T, 4, RT>,
-    add_block<T, 5, RT>,
-    add_block<T, 6, RT>,
-    add_block<T, 7, RT>,
-    add_block<T, 8, RT>};
+constexpr AddBlock<T> kAddBlocks[kMaxRows + 1] = {nullptr,
+                                                  add_block<T, 1, RT>,
+                                                  add_block<T, 2, RT>,
+                                                  add_block<T, 3, RT>,
+                                                  add_block<T, 4, RT>,
+                                                  add_block<T, 5, RT>,
+                                                  add_block<T, 6, RT>,
+                                                  add_block<T, 7, RT>,
+                                                  add_block<T, 8, RT>};
 
 template <class T>
 void forward(const RowConvArgs<T>& a, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate) {

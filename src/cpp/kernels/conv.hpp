@@ -61,12 +61,11 @@ template <class T>
 struct ConvKernels {
   int lanes;
   int rows;  // that forward keeps in registers: `partial` holds as many vectors per vector of a row
-  // to[row, before + (p * groups + g) * repeat + i] = from[row, p * pixel_step + g * group_step]. A row of `to` has room
-  // for `lanes` numbers behind the last one; they become zero. What else is not written stays.
+  // to[row, before + (p * groups + g) * repeat + i] = from[row, p * pixel_step + g * group_step]. A row of `to` has
+  // room for `lanes` numbers behind the last one; they become zero. What else is not written stays.
   void (*spread)(const SpreadArgs<T>& args);
   // y = (accumulate ? y : 0) + the sum + bias. weights: per class (row_taps * taps) vectors and one of the bias.
-  void (*forward)(const RowConvArgs<T>& args, T* y, int64_t y_row, const T* weights, T* partial,
-                  bool accumulate);
+  void (*forward)(const RowConvArgs<T>& args, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate);
   // y[u] = (accumulate ? y[u] : 0) + the sum of its taps' products + bias
   void (*fold)(const FoldArgs<T>& args);
   // sums[phase, r, t] += sum over h and the vectors of that phase of x * dy. masks: per class from `phases` on `taps`

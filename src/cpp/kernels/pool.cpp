@@ -181,8 +181,8 @@ void max_backward_apart(T* dx, const T* dy, const Index* index, int64_t h, Range
     });
   }
   if (accumulate) return;
-  for (int64_t i = at_most(windows * s.size_w - (windows > 0 ? s.before_w : 0), s.w) * s.channels;
-       i < s.w * s.channels; ++i)
+  for (int64_t i = at_most(windows * s.size_w - (windows > 0 ? s.before_w : 0), s.w) * s.channels; i < s.w * s.channels;
+       ++i)
     dx[i] = 0;
 }
 

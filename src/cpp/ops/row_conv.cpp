@@ -21,8 +21,8 @@ constexpr int64_t kSpreadBytes = 256 * 1024;
 constexpr int64_t kLeastRows = 8;
 
 // Where rows pay. Filters that fill a vector are the tiles' work. Spreading a plane costs about as much as two taps of
-// it; from kMostPlanes planes on it costs more than the lanes it saves, and folding wants kLeastFoldChannels products in
-// a chain. The vectors at the borders have weights of their own, so that wide kernels would take much memory.
+// it; from kMostPlanes planes on it costs more than the lanes it saves, and folding wants kLeastFoldChannels products
+// in a chain. The vectors at the borders have weights of their own, so that wide kernels would take much memory.
 constexpr int64_t kMostPlanes = 16;
 constexpr int64_t kLeastTaps = 4;
 constexpr int64_t kMostColumnTaps = 16;
@@ -369,7 +369,8 @@ void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, con
       plan.kernel.kernel_gradient(args, dy + (item.image * wh.out + item.h) * dy_row, dy_row, masks.data(), sum);
     }
   });
-  if (chunks > 1) kernels_for<T>().reduce.sum_rows(sums.data(), sums.data() + sums_size, chunks - 1, sums_size, sums_size, true);
+  if (chunks > 1)
+    kernels_for<T>().reduce.sum_rows(sums.data(), sums.data() + sums_size, chunks - 1, sums_size, sums_size, true);
 
   // Lanes of one filter, in order.
   const int64_t row_taps = wh.size;
@@ -378,7 +379,8 @@ void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, con
       for (int64_t k = 0; k < channels; ++k) {
         T* const to = dw + ((r * ww.size + plan.taps[t]) * channels + k) * filters;
         for (int64_t j = 0; j < plan.phases * lanes; ++j)
-          to[j % filters] += sums[((j / lanes * row_taps + r) * taps * channels + t * channels + k) * lanes + j % lanes];
+          to[j % filters] +=
+              sums[((j / lanes * row_taps + r) * taps * channels + t * channels + k) * lanes + j % lanes];
       }
 }
 

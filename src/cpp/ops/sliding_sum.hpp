@@ -25,7 +25,7 @@ struct Axis {
 };
 
 inline Axis make_axis(int64_t count, int64_t to_first, int64_t to_step, int64_t from_step, int64_t from,
-               std::vector<AxisTap> taps) {
+                      std::vector<AxisTap> taps) {
   Axis axis{count, to_first, to_step, from_step, std::move(taps), {}};
   const int64_t n = static_cast<int64_t>(axis.taps.size());
   for (int64_t u = 0, first = 0, last = 0; u < count; ++u) {
