@@ -1,8 +1,10 @@
 #include "graph/fuse.hpp"
 
+#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
+#include "core/parallel.hpp"
 #include "graph/backward.hpp"
 
 namespace fastnn {
@@ -17,12 +19,20 @@ class Fuser {
   }
 
   std::vector<Node> run() {
+    for (size_t n = 0; n < nodes_.size(); ++n) fold(n);
+    for (size_t n = 0; n < nodes_.size(); ++n) loss_with_gradient(n);
     for (size_t n = 0; n < nodes_.size(); ++n) relu_after_pool(n);
     for (size_t n = 0; n < nodes_.size(); ++n) activation_into_producer(n);
+    for (size_t n = 0; n < nodes_.size(); ++n) derivative_into_consumer(n);
     for (size_t n = 0; n < nodes_.size(); ++n) derivative_into_producer(n);
+    split_gradients();
+    std::unordered_map<size_t, Node> before;  // nodes to go before these
+    for (size_t n = 0; n < nodes_.size(); ++n) compute_again(n, before);
     std::vector<Node> left;
-    for (size_t n = 0; n < nodes_.size(); ++n)
+    for (size_t n = 0; n < nodes_.size(); ++n) {
+      if (const auto found = before.find(n); found != before.end()) left.push_back(std::move(found->second));
       if (!dead_[n]) left.push_back(std::move(nodes_[n]));
+    }
     return left;
   }
 
@@ -47,12 +57,64 @@ class Fuser {
     const auto found = producer_.find(t.id());
     return found == producer_.end() ? nullptr : &nodes_[found->second];
   }
+  static bool is_large(const Tensor& t) {
+    constexpr int64_t kLarge = 1 << 20;  // bytes; under it memory is cheap and stays in cache
+    return numel(t.shape()) * static_cast<int64_t>(item_size(t.dtype())) >= kLarge;
+  }
   size_t number(const Node* node) const { return static_cast<size_t>(node - nodes_.data()); }
   // A backward node of one gradient that is overwritten, of this op if one is named.
   static const BackwardOp* simple_backward(const Node* node, const Op* op) {
     const BackwardOp* b = node ? backward_of(*node) : nullptr;
     const bool simple = b && b->requests.size() == 1 && b->requests[0].accumulate < 0 && !b->requests[0].through;
     return simple && (!op || b->op().get() == op) ? b : nullptr;
+  }
+
+  // A small value that only constants go into is computed now: the ones that a gradient starts from, 1 / rows.
+  void fold(size_t n) {
+    constexpr int64_t kSmall = 4096;  // elements
+    Node& node = nodes_[n];
+    for (Tensor& t : node.x)
+      if (const auto found = constants_.find(t.id()); found != constants_.end()) t = found->second;
+    if (node.op->is_view() || node.op->refuses() || node.op->writes(node.x.size()) > 0) return;
+    for (const Tensor& t : node.x)
+      if (!node.op->ignores_values() && !constants_.contains(t.id())) return;
+    std::vector<Tensor> y;
+    for (const Tensor& t : node.y)
+      if (!t.shape().known() || t.size() > kSmall || fetched_.contains(t.id())) return;
+    for (const Tensor& t : node.y) y.push_back(Tensor::empty(t.shape(), t.dtype()));
+    FlushToZero flush;
+    node.op->forward(node.x, y);
+    for (size_t i = 0; i < y.size(); ++i) constants_[node.y[i].id()] = constants_[y[i].id()] = y[i];
+    dead_[n] = 1;
+  }
+
+  // A loss and its gradient as one node, where what the gradient is multiplied by does not wait for the loss.
+  void loss_with_gradient(size_t n) {
+    Node& loss = nodes_[n];
+    if (dead_[n] || !loss.op->with_gradient(1)) return;
+    const auto found = readers_.find(loss.x[1].id());
+    if (found == readers_.end()) return;
+    for (const size_t reader : found->second) {
+      const BackwardOp* b = simple_backward(&nodes_[reader], loss.op.get());
+      if (!b || b->requests[0].x != 1) continue;
+      const Tensor dy = nodes_[reader].x[b->dy_at[0]];
+      if (const Node* weighing = producer(dy)) {
+        for (const Tensor& t : weighing->x)
+          if (const Node* from = producer(t); from && number(from) >= n) return;
+        if (weighing->op->writes(weighing->x.size()) > 0) return;
+      }
+      Node whole{loss.op->with_gradient(1), {loss.x[0], loss.x[1], dy}, loss.y, loss.scope};
+      whole.y.push_back(nodes_[reader].y[0]);
+      loss = std::move(whole);
+      dead_[reader] = 1;
+      if (const Node* weighing = producer(dy); weighing && number(weighing) > n) {
+        const auto first = static_cast<std::ptrdiff_t>(n), last = static_cast<std::ptrdiff_t>(number(weighing));
+        std::rotate(nodes_.begin() + first, nodes_.begin() + last, nodes_.begin() + last + 1);
+        std::rotate(dead_.begin() + first, dead_.begin() + last, dead_.begin() + last + 1);
+      }
+      index();
+      return;
+    }
   }
 
   // pool(relu(x)) = relu(pool(x)), and the same backwards: relu and its derivative on a quarter of the values, and x
@@ -84,7 +146,7 @@ class Fuser {
     }
 
     const Tensor pooled = Tensor::placeholder(pool->y[0].spec(), nullptr);
-    Node new_pool{pool->op, {relu.x[0]}, pool->y}, new_relu{relu.op, {pooled}, {pool->y[0]}};
+    Node new_pool{pool->op, {relu.x[0]}, pool->y, pool->scope}, new_relu{relu.op, {pooled}, {pool->y[0]}, relu.scope};
     new_pool.y[0] = pooled;
     if (pool_back) {
       const BackwardOp& of_pool = *simple_backward(pool_back, nullptr);
@@ -115,10 +177,38 @@ class Fuser {
     if (!from || from->y[0].id() != node.x[0].id() || sole_reader(node.x[0]) != &node) return;
     auto fused = from->op->followed_by(*activation);
     if (!fused) return;
+    if (from->op->differentiates(*activation)) whole_[from->op.get()] = number(from);
     from->op = std::move(fused);
     from->y[0] = node.y[0];
     producer_[node.y[0].id()] = number(from);
     dead_[n] = 1;
+  }
+
+  // The derivative of an activation as part of the backward of the op that it was fused into.
+  void derivative_into_consumer(size_t n) {
+    Node& node = nodes_[n];
+    const BackwardOp* of_op = dead_[n] ? nullptr : backward_of(node);
+    if (!of_op || !whole_.contains(of_op->op().get())) return;
+    Tensor& dy = node.x[of_op->dy_at[0]];
+    Node* derivative = producer(dy);
+    const BackwardOp* of_activation = simple_backward(derivative, nullptr);
+    if (!of_activation || !of_activation->op()->activation() || sole_reader(dy) != &node) return;
+    const Node& forward = nodes_[whole_.at(of_op->op().get())];
+    if (of_activation->y_at[0] < 0 || derivative->x[of_activation->y_at[0]].id() != forward.y[0].id()) return;
+    auto op = std::make_shared<BackwardOp>(forward.op, of_op->x_spec(), of_op->y_spec());
+    op->x_at = of_op->x_at;
+    op->y_at = of_op->y_at;
+    op->dy_at = of_op->dy_at;
+    op->requests = of_op->requests;
+    for (size_t i = 0; i < op->y_at.size(); ++i)
+      if (op->y_at[i] < 0 && forward.op->reads_output(i)) {
+        op->y_at[i] = static_cast<int>(node.x.size());
+        node.x.push_back(forward.y[i]);
+      }
+    node.x[op->dy_at[0]] = derivative->x[of_activation->dy_at[0]];
+    node.op = std::move(op);
+    dead_[number(derivative)] = 1;
+    index();
   }
 
   // The derivative of an activation, multiplied in by the node whose gradient it would read.
@@ -154,9 +244,85 @@ class Fuser {
     }
   }
 
+  // The gradient of a kernel reads a large input that the gradient of the input does not: it goes first, and the
+  // input's memory is free for the other.
+  void split_gradients() {
+    std::vector<Node> split;
+    for (size_t n = 0; n < nodes_.size(); ++n) {
+      if (dead_[n]) continue;
+      Node& node = nodes_[n];
+      const BackwardOp* whole = backward_of(node);
+      const bool first = whole && whole->requests.size() > 1 && whole->requests[0].x == 0 && whole->x_at[0] >= 0 &&
+                         !whole->op()->gradient_reads(0, 0) && is_large(node.x[whole->x_at[0]]);
+      if (!first) {
+        split.push_back(std::move(node));
+        continue;
+      }
+      for (const bool of_input : {false, true}) {
+        auto op = std::make_shared<BackwardOp>(whole->op(), whole->x_spec(), whole->y_spec());
+        Node part{nullptr, {}, {}};
+        auto take = [&](int at) {
+          if (at < 0) return -1;
+          part.x.push_back(node.x[at]);
+          return static_cast<int>(part.x.size()) - 1;
+        };
+        for (size_t k = of_input ? 0 : 1; k < (of_input ? 1 : whole->requests.size()); ++k) {
+          op->requests.push_back(whole->requests[k]);
+          part.y.push_back(node.y[k]);
+        }
+        for (size_t i = 0; i < whole->x_at.size(); ++i) {
+          bool read = false;
+          for (const auto& request : op->requests) read |= whole->op()->gradient_reads(request.x, i);
+          op->x_at.push_back(read ? take(whole->x_at[i]) : -1);
+        }
+        for (int at : whole->y_at) op->y_at.push_back(take(at));
+        op->dy_at.push_back(take(whole->dy_at[0]));
+        for (auto& request : op->requests) {
+          request.accumulate = take(request.accumulate);
+          request.at = take(request.at);
+        }
+        part.op = std::move(op);
+        split.push_back(std::move(part));
+      }
+    }
+    nodes_ = std::move(split);
+    dead_.assign(nodes_.size(), 0);
+    index();
+  }
+
+  // A large value that the backward pass reads is forgotten after the forward pass and computed again, where that is
+  // one walk over what is kept anyway: of a normalisation only its input stays.
+  void compute_again(size_t n, std::unordered_map<size_t, Node>& before) {
+    const Node& node = nodes_[n];
+    const auto again = dead_[n] ? std::nullopt : node.op->again();
+    if (!again || fetched_.contains(node.y[0].id())) return;
+    const Tensor value = node.y[0];
+    if (!is_large(value)) return;
+    const std::vector<size_t> readers = readers_[value.id()];  // in order
+    size_t first = 0;
+    while (first < readers.size() && !backward_of(nodes_[readers[first]])) ++first;
+    if (first == 0 || first == readers.size() || before.contains(readers[first])) return;
+    std::vector<Tensor> inputs;
+    for (int i : again->x) inputs.push_back(node.x[i]);
+    for (int i : again->y) inputs.push_back(node.y[i]);
+    for (const Tensor& t : inputs) {
+      const auto& others = readers_[t.id()];
+      // Not a variable: what it holds may have been overwritten by then.
+      const bool kept = !t.has_data() && (!is_large(t) || (!others.empty() && others.back() >= readers.back()));
+      if (!kept) return;
+    }
+    const Tensor anew = Tensor::placeholder(value.spec(), nullptr);
+    for (size_t r = first; r < readers.size(); ++r)
+      for (Tensor& t : nodes_[readers[r]].x)
+        if (t.id() == value.id()) t = anew;
+    before[readers[first]] = {again->op, std::move(inputs), {anew}, node.scope};
+  }
+
   std::vector<Node> nodes_;
   std::vector<char> dead_;
   std::unordered_set<uint64_t> fetched_;
+  std::unordered_map<uint64_t, Tensor> constants_;
+  std::unordered_map<const Op*, size_t> whole_;  // ops that became one with their activation: the node
   std::unordered_map<uint64_t, size_t> producer_;
   std::unordered_map<uint64_t, std::vector<size_t>> readers_;
 };

@@ -70,6 +70,10 @@ class Op {
   virtual std::optional<Activation> activation() const { return std::nullopt; }  // that it is, if it is one
   // This op with y[0] passed through the activation, null if it cannot.
   virtual std::shared_ptr<const Op> followed_by(const Activation&) const { return nullptr; }
+  // Whether what followed_by gives can be differentiated as a whole.
+  virtual bool differentiates(const Activation&) const { return false; }
+  // Whether the gradient of one input reads another: where not, a large input can be forgotten between the two.
+  virtual bool gradient_reads(size_t /*of*/, size_t input) const { return reads_input(input); }
   virtual bool finishes_gradient(size_t /*input*/) const { return false; }
   // relu before the op is relu after it, for y[0] and for the gradient.
   virtual bool commutes_with_relu() const { return false; }
@@ -77,6 +81,22 @@ class Op {
   virtual bool may_overwrite(size_t /*output*/, size_t /*input*/) const { return false; }
   // The gradient of an input may take the memory of dy; `last`: backward serves no other one after it.
   virtual bool gradient_may_overwrite(size_t /*input*/, bool /*last*/) const { return false; }
+  // How y[0] is computed anew, to the bit and in one walk, from some inputs and other outputs: what is large can then
+  // be forgotten between the forward and the backward pass.
+  struct Again {
+    std::shared_ptr<const Op> op;
+    std::vector<int> x, y;  // its inputs: these of the op's inputs, then these of its outputs
+  };
+  virtual std::optional<Again> again() const { return std::nullopt; }
+  // This op and its gradient of `input` in one walk: its inputs are x and dy, its outputs y and dx. Null if it has
+  // none.
+  virtual std::shared_ptr<const Op> with_gradient(size_t /*input*/) const { return nullptr; }
+  // Its inputs lend their shapes alone.
+  virtual bool ignores_values() const { return false; }
+  // For profiles: the multiplications and additions of one forward pass (0: what counts are the bytes), and how they
+  // are done.
+  virtual double flops(Specs /*x*/, Specs /*y*/) const { return 0; }
+  virtual std::string_view algorithm(Specs /*x*/, Specs /*y*/) const { return {}; }
   // Runs although nobody reads its outputs: it may refuse the step by an error.
   virtual bool refuses() const { return false; }
 };
