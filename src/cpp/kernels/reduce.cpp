@@ -2,7 +2,7 @@
 
 #include "kernels/math.hpp"
 #include "kernels/register.hpp"
-#include "kernels/tail.hpp"
+#include "kernels/simd.hpp"
 
 namespace fastnn::kernels {
 namespace {
@@ -30,49 +30,28 @@ T sum(const T* x, int64_t n) {
   return sum_lanes<T>(total);
 }
 
-// Columns of whole rows: rows in blocks as above, each in four chains.
-template <class T>
-void sum_columns(T* y, const T* x, int64_t rows, int64_t columns, int64_t stride, bool accumulate) {
-  constexpr int L = kLanes<T>;
-  constexpr int64_t kBlockRows = 128;
-  for (int64_t c = 0; c < columns; c += L) {
-    const int width = width_at<T>(c, columns);
-    Vec<T> total = accumulate ? read(y + c, width) : Vec<T>{};
-    for (int64_t r0 = 0; r0 < rows; r0 += kBlockRows) {
-      const int64_t r1 = r0 + kBlockRows < rows ? r0 + kBlockRows : rows;
-      Vec<T> acc[4] = {};
-      int64_t r = r0;
-      const T* p = x + r0 * stride + c;
-      if (width == L) {
-        for (; r + 4 <= r1; r += 4, p += 4 * stride)
-          for (int i = 0; i < 4; ++i) acc[i] += load(p + i * stride);
-        for (; r < r1; ++r, p += stride) acc[0] += load(p);
-      } else {
-        for (; r + 4 <= r1; r += 4, p += 4 * stride)
-          for (int i = 0; i < 4; ++i) acc[i] += load_part(p + i * stride, width);
-        for (; r < r1; ++r, p += stride) acc[0] += load_part(p, width);
-      }
-      total += (acc[0] + acc[1]) + (acc[2] + acc[3]);
-    }
-    write(y + c, total, width);
-  }
-}
-
-// Fewer columns than lanes: as many rows as fill whole vectors are one row, and its parts are added in order.
 template <class T>
 void sum_rows(T* y, const T* x, int64_t rows, int64_t columns, int64_t stride, bool accumulate) {
   constexpr int L = kLanes<T>;
-  int64_t together = L;  // rows: columns times this many are whole vectors
-  while (columns % 2 == 0 && together > 1 && columns * together / 2 % L == 0) together /= 2;
-  if (columns >= L || stride != columns || rows < 2 * together) {
-    sum_columns(y, x, rows, columns, stride, accumulate);
-    return;
+  constexpr int64_t kBlockRows = 128;  // as above: rows in blocks, so that the error does not grow with their number
+  for (int64_t c = 0; c < columns; c += L) {
+    const int width = columns - c < L ? static_cast<int>(columns - c) : L;
+    const bool part = width < L;
+    Vec<T> total = !accumulate ? Vec<T>{} : part ? load_part(y + c, width) : load(y + c);
+    for (int64_t r0 = 0; r0 < rows; r0 += kBlockRows) {
+      const int64_t r1 = r0 + kBlockRows < rows ? r0 + kBlockRows : rows;
+      Vec<T> acc{};
+      if (part)
+        for (int64_t r = r0; r < r1; ++r) acc += load_part(x + r * stride + c, width);
+      else
+        for (int64_t r = r0; r < r1; ++r) acc += load(x + r * stride + c);
+      total += acc;
+    }
+    if (part)
+      store_part(y + c, total, width);
+    else
+      store(y + c, total);
   }
-  T sums[L * L];
-  const int64_t whole = rows / together;
-  sum_columns(sums, x, whole, columns * together, columns * together, false);
-  sum_columns(y, sums, together, columns, columns, accumulate);
-  sum_columns(y, x + whole * together * columns, rows - whole * together, columns, columns, true);
 }
 
 // Associative folds. A tail is filled up with the identity, so that it runs the same code.
