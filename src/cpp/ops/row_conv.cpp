@@ -339,12 +339,12 @@ void SlidingSum<T>::run_folded(const Axis& rows, const Axis& columns) const {
 template <class T>
 void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T* x, const Image& in, const T* dy,
                          int64_t filters, T* dw, bool accumulate) {
+  const int64_t size = wh.size * ww.size * (in.channels / groups) * filters;
+  if (!accumulate) std::memset(dw, 0, static_cast<size_t>(size) * sizeof(T));
+  if (in.n * wh.out * ww.out == 0) return;
   const Axis rows = forward_axis(wh), columns = forward_axis(ww);
   const RowPlan<T> plan(rows, columns, in, groups, filters);
-  const int64_t lanes = plan.kernel.lanes, channels = plan.channels;
-  const int64_t size = wh.size * ww.size * channels * filters, taps = static_cast<int64_t>(plan.taps.size());
-  if (!accumulate) std::memset(dw, 0, static_cast<size_t>(size) * sizeof(T));
-  if (plan.items() == 0 || plan.width == 0) return;
+  const int64_t lanes = plan.kernel.lanes, channels = plan.channels, taps = static_cast<int64_t>(plan.taps.size());
 
   Scratch<T> masks(std::max<int64_t>(1, static_cast<int64_t>(plan.outside.size()) * plan.all_taps() * lanes));
   for (int64_t c = plan.phases; c < plan.class_count(); ++c)
