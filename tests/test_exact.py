@@ -64,6 +64,33 @@ CONVOLUTIONS = [
     (2, (7, 6), (3, 3), 6, 4, {"groups": 2, "padding": "same"}),
     (2, (7, 6), (3, 3), 6, 12, {"groups": 6, "strides": 2}),
     (2, (7, 6), (3, 2), 8, 8, {"groups": 4, "dilation_rate": (1, 2)}),
+    # Few channels or filters: along rows, row taps in tiles of 5, 3, 2 and 1, vectors with lanes outside.
+    (3, (14, 13), (5, 5), 1, 6, {"padding": "same"}),
+    (2, (14, 14), (5, 5), 6, 16, {}),
+    (1, (20, 7), (9, 2), 2, 3, {"padding": "same"}),
+    (1, (9, 8), (6, 4), 1, 2, {"padding": "same"}),
+    (1, (9, 8), (4, 3), 2, 1, {"padding": "same", "dilation_rate": 2}),
+    (1, (17, 9), (8, 3), 1, 3, {"strides": (2, 3), "padding": "same"}),
+    (2, (5, 4), (3, 9), 1, 2, {"padding": "same"}),  # wider than the image
+    (1, (4, 4), (2, 17), 1, 2, {"padding": "same"}),  # too wide for rows
+    (1, (40, 120), (3, 3), 8, 3, {"padding": "same"}),  # more rows than are spread at a time
+    # Both sides of the thresholds in filters, channels and taps.
+    *[(2, (6, 7), (3, 3), 2, f, {"padding": "same"}) for f in (3, 4, 7, 8, 15, 16)],
+    *[(2, (6, 7), (3, 3), c, 2, {"padding": "same"}) for c in (11, 12, 16, 17)],
+    *[(1, (6, 7), (2, k), 3, 2, {}) for k in (1, 2)],
+    (2, (6, 7), (3, 3), 13, 2, {"strides": 2, "padding": "same"}),
+    (2, (6, 7), (3, 3), 13, 1, {"dilation_rate": (2, 3), "padding": "same"}),
+    # Depthwise, with one and several filters for a channel.
+    *[
+        (2, (8, 9), (3, 3), c, c * m, {"groups": c, **options})
+        for c, m in ((5, 1), (16, 1), (33, 1), (3, 2), (3, 5), (2, 17))
+        for options in (
+            {"padding": "same"},
+            {"strides": 2, "padding": "same"},
+            {"dilation_rate": 2},
+        )
+    ],
+    (1, (20, 9), (3, 3), 300, 300, {"groups": 300, "padding": "same"}),
 ]
 
 
@@ -107,7 +134,7 @@ def test_matrix_products_of_integers_are_exact(m, k, n, dtype):
 
 POOLS = [
     (x, options)
-    for x in ((2, 6, 8, 1), (1, 7, 9, 17), (3, 5, 5, 32))
+    for x in ((2, 6, 8, 1), (1, 7, 9, 17), (3, 5, 5, 32), (2, 5, 12, 6), (1, 4, 9, 3))
     for options in (
         {},
         {"padding": "same"},
@@ -168,6 +195,16 @@ ROW_OPS = {
     "conv2d dilated": lambda x, w: ops.conv2d(
         x, np.tile(w, (3, 3, 1, 1)), dilation_rate=2, padding="same"
     ),
+    "conv2d few filters": lambda x, w: ops.conv2d(
+        x, np.tile(w[:, :3], (3, 3, 1, 1)), padding="same"
+    ),
+    "conv2d few channels": lambda x, w: ops.conv2d(
+        x[..., :2], np.tile(w[:2, :3], (5, 3, 1, 1)), padding="same"
+    ),
+    "conv2d depthwise": lambda x, w: ops.conv2d(
+        x, np.tile(w[:, 0], (3, 3, 1, 1)), padding="same", groups=19
+    ),
+    "max_pool2d of few channels": lambda x, w: ops.max_pool2d(x[..., :3], 2, 2, "same"),
     "max_pool2d": lambda x, w: ops.max_pool2d(x, 3, 2, "same"),
     "average_pool2d": lambda x, w: ops.average_pool2d(x, 3, 2, "same"),
     "global_average_pool2d": lambda x, w: ops.global_average_pool2d(x),
@@ -220,12 +257,48 @@ def test_a_nan_touches_only_what_reads_it(op, padding):
         np.testing.assert_array_equal(y[~reads], clean[~reads])
 
 
-def test_padding_never_multiplies_a_weight():
-    """An infinite weight over the border would make NaN of a zero there."""
-    kernel = np.ones((3, 3, 1, 1), "f4")
-    kernel[0] = np.inf
-    y = np.asarray(ops.conv2d(np.ones((1, 3, 3, 1), "f4"), kernel, padding="same"))[0, :, :, 0]
-    np.testing.assert_array_equal(y, [[4, 6, 4], [np.inf] * 3, [np.inf] * 3])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(
+    "channels, filters, groups", [(1, 1, 1), (3, 5, 1), (16, 3, 1), (8, 33, 1), (20, 20, 20)]
+)
+def test_padding_never_multiplies(channels, filters, groups, axis):
+    """An infinite weight or gradient over the border would make NaN of a zero there."""
+    x = np.ones((2, 6, 9, channels), "f4")
+    kernel = np.ones((3, 3, channels // groups, filters), "f4")
+    first = (slice(0, 1),) if axis == 0 else (slice(None), slice(0, 1))
+    kernel[first] = np.inf
+    y, pullback = ops.vjp(lambda t, k: ops.conv2d(t, k, padding="same", groups=groups), x, kernel)
+    outer = np.take(np.asarray(y), 0, 1 + axis)
+    inner = np.take(np.asarray(y), range(1, y.shape[1 + axis]), 1 + axis)
+    assert np.isfinite(outer).all()
+    assert np.isposinf(inner).all()
+
+    # The last row (column) of dx is read by the first tap of nothing.
+    dy = np.ones(y.shape, "f4")
+    dx = np.asarray(pullback(dy)[0])
+    last = dx.shape[1 + axis] - 1
+    assert np.isfinite(np.take(dx, last, 1 + axis)).all()
+    assert np.isposinf(np.take(dx, range(last), 1 + axis)).all()
+
+    # Nor does the first tap see the first outputs, whatever their gradient.
+    dy[(slice(None), *first)] = np.inf
+    dkernel = np.asarray(pullback(dy)[1])
+    assert np.isfinite(dkernel[first]).all()
+    assert np.isposinf(np.take(dkernel, (1, 2), axis)).all()
+
+
+@pytest.mark.parametrize(
+    "channels, filters, groups", [(1, 1, 1), (3, 5, 1), (16, 3, 1), (8, 33, 1), (20, 20, 20)]
+)
+def test_an_infinity_reaches_only_the_taps_that_read_it(channels, filters, groups):
+    x = np.ones((1, 6, 9, channels), "f4")
+    x[:, :, -1] = np.inf
+    kernel = np.ones((3, 3, channels // groups, filters), "f4")
+    y, pullback = ops.vjp(lambda k: ops.conv2d(x, k, groups=groups), kernel)
+    assert np.isfinite(np.asarray(y)[:, :, :-1]).all()
+    dkernel = np.asarray(pullback(np.ones(y.shape, "f4"))[0])
+    assert np.isfinite(dkernel[:, :2]).all()
+    assert np.isposinf(dkernel[:, 2]).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -12,6 +12,12 @@ struct Range {
 FASTNN_INLINE int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
 FASTNN_INLINE int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// Whether a vector that begins at this pixel ends in its row.
+template <class T>
+FASTNN_INLINE bool has_room(int64_t pixel, int64_t pixels, int64_t channels) {
+  return (pixels - pixel) * channels >= kLanes<T>;
+}
+
 // The pixels of window o along one axis.
 FASTNN_INLINE Range pixels_of(int64_t o, int64_t in, int64_t size, int64_t stride, int64_t before) {
   const int64_t first = o * stride - before;
@@ -112,9 +118,15 @@ struct Part {
     for (int i = 0; i < n; ++i) p[i] = lanes[i];
   }
 };
+// `room`: behind the channels of this pixel enough of its row follows for a whole vector, in everything that is read or
+// written. Few channels are then one vector, and what it writes too much the next pixels overwrite.
 template <class T, class Body>
-FASTNN_INLINE void for_channels(int64_t channels, const Body& body) {
+FASTNN_INLINE void for_channels(int64_t channels, bool room, const Body& body) {
   int64_t c = 0;
+  if (channels < kLanes<T> && room) {
+    body(c, Whole<T>{});
+    return;
+  }
   for (; c + kLanes<T> <= channels; c += kLanes<T>) body(c, Whole<T>{});
   if (c < channels) body(c, Part<T>{static_cast<int>(channels - c)});
 }
@@ -125,8 +137,9 @@ void max_forward(T* y, Index* index, const T* x, int64_t i, const PoolSizes& s) 
   const int64_t top = i * s.stride_h - s.before_h;
   for (int64_t o = 0; o < s.out_w; ++o, y += s.channels, index += s.channels) {
     const Range columns = pixels_of(o, s.w, s.size_w, s.stride_w, s.before_w);
+    const bool room = has_room<T>(o, s.out_w, s.channels) && has_room<T>(columns.end - 1, s.w, s.channels);
     const int64_t left = o * s.stride_w - s.before_w;
-    for_channels<T>(s.channels, [&](int64_t c, auto vector) {
+    for_channels<T>(s.channels, room, [&](int64_t c, auto vector) {
       Vec<T> best = vector.get(x + (rows.begin * s.w + columns.begin) * s.channels + c);
       Mask<T> where = Mask<T>{} + static_cast<Int<T>>((rows.begin - top) * s.size_w + columns.begin - left);
       for (int64_t h = rows.begin; h < rows.end; ++h)
@@ -143,13 +156,49 @@ void max_forward(T* y, Index* index, const T* x, int64_t i, const PoolSizes& s) 
   }
 }
 
+// The same for windows side by side, where a pixel has one at most: window by window.
+template <class T, class Index>
+void max_backward_apart(T* dx, const T* dy, const Index* index, int64_t h, Range rows, const PoolSizes& s,
+                        bool accumulate) {
+  const int64_t from = rows.begin * s.out_w * s.channels;
+  const int64_t top = (h - rows.begin * s.stride_h + s.before_h) * s.size_w;
+  const int64_t windows = rows.begin < rows.end ? s.out_w : 0;
+  for (int64_t o = 0; o < windows; ++o) {
+    const int64_t left = o * s.size_w - s.before_w;
+    const Range columns = pixels_of(o, s.w, s.size_w, s.size_w, s.before_w);
+    const bool room =
+        !accumulate && has_room<T>(o, s.out_w, s.channels) && has_room<T>(columns.end - 1, s.w, s.channels);
+    for_channels<T>(s.channels, room, [&](int64_t c, auto vector) {
+      const int64_t at = from + o * s.channels + c;
+      const Mask<T> where = vector.get_index(index + at);
+      const Vec<T> d = vector.get(dy + at);
+      for (int64_t w = columns.begin; w < columns.end; ++w) {
+        T* const to = dx + w * s.channels + c;
+        Vec<T> sum = Vec<T>{} + (where == static_cast<Int<T>>(top + w - left) ? d : Vec<T>{});
+        if (accumulate) sum = vector.get(to) + sum;
+        vector.put(to, sum);
+      }
+    });
+  }
+  if (accumulate) return;
+  for (int64_t i = at_most(windows * s.size_w - (windows > 0 ? s.before_w : 0), s.w) * s.channels; i < s.w * s.channels;
+       ++i)
+    dx[i] = 0;
+}
+
 template <class T, class Index>
 void max_backward(T* dx, const T* dy, const Index* index, int64_t h, const PoolSizes& s, bool accumulate) {
   const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
+  if (s.stride_w == s.size_w && rows.end - rows.begin <= 1) {
+    max_backward_apart(dx, dy, index, h, rows, s, accumulate);
+    return;
+  }
   Windows windows(s.out_w, s.size_w, s.stride_w, s.before_w);
   for (int64_t w = 0; w < s.w; ++w, dx += s.channels) {
     const Range columns = windows.next();
-    for_channels<T>(s.channels, [&](int64_t c, auto vector) {
+    const bool room = !accumulate && has_room<T>(w, s.w, s.channels) &&
+                      (columns.begin == columns.end || has_room<T>(columns.end - 1, s.out_w, s.channels));
+    for_channels<T>(s.channels, room, [&](int64_t c, auto vector) {
       Vec<T> sum{};
       for (int64_t i = rows.begin; i < rows.end; ++i)
         for (int64_t o = columns.begin; o < columns.end; ++o) {
@@ -169,8 +218,9 @@ void average_forward(T* y, const T* x, int64_t i, const PoolSizes& s) {
   const Range rows = pixels_of(i, s.h, s.size_h, s.stride_h, s.before_h);
   for (int64_t o = 0; o < s.out_w; ++o, y += s.channels) {
     const Range columns = pixels_of(o, s.w, s.size_w, s.stride_w, s.before_w);
+    const bool room = has_room<T>(o, s.out_w, s.channels) && has_room<T>(columns.end - 1, s.w, s.channels);
     const Vec<T> count = splat(static_cast<T>((rows.end - rows.begin) * (columns.end - columns.begin)));
-    for_channels<T>(s.channels, [&](int64_t c, auto vector) {
+    for_channels<T>(s.channels, room, [&](int64_t c, auto vector) {
       Vec<T> sum{};
       for (int64_t h = rows.begin; h < rows.end; ++h) {  // row sums first: the error grows with h + w, not h * w
         Vec<T> row{};
@@ -188,7 +238,9 @@ void average_backward(T* dx, const T* dy, int64_t h, const PoolSizes& s, bool ac
   Windows windows(s.out_w, s.size_w, s.stride_w, s.before_w);
   for (int64_t w = 0; w < s.w; ++w, dx += s.channels) {
     const Range columns = windows.next();
-    for_channels<T>(s.channels, [&](int64_t c, auto vector) {
+    const bool room = !accumulate && has_room<T>(w, s.w, s.channels) &&
+                      (columns.begin == columns.end || has_room<T>(columns.end - 1, s.out_w, s.channels));
+    for_channels<T>(s.channels, room, [&](int64_t c, auto vector) {
       Vec<T> sum{};
       for (int64_t i = rows.begin; i < rows.end; ++i) {
         const Range high = pixels_of(i, s.h, s.size_h, s.stride_h, s.before_h);

@@ -1,6 +1,7 @@
 // The kernel table: every kernel of one instruction set, for float and for double. Ops reach kernels through
 // kernels<T>(), never by name.
 #pragma once
+#include "kernels/conv.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/gemm.hpp"
 #include "kernels/loss.hpp"
@@ -16,6 +17,7 @@ namespace fastnn::kernels {
 // One line per kernel family: X(member of the table, its type). The file of the same name in kernels/ fills it.
 #define FASTNN_KERNEL_FAMILIES(X)    \
   X(gemm, GemmKernels)               \
+  X(conv, ConvKernels)               \
   X(elementwise, ElementwiseKernels) \
   X(reduce, ReduceKernels)           \
   X(pool, PoolKernels)               \

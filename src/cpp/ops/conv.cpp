@@ -9,6 +9,7 @@
 #include "kernels/table.hpp"
 #include "ops/finish.hpp"
 #include "ops/reduce.hpp"
+#include "ops/sliding_sum.hpp"
 #include "ops/window.hpp"
 
 namespace fastnn {
@@ -25,83 +26,7 @@ constexpr int64_t kChunkPixels = 4096;
 constexpr int64_t kMaxChunks = 32;
 constexpr int64_t kFilterBlock = 128;
 
-// One axis of a sliding sum. Destination position u (of `count`) lies at u * to_step + to_first and reads, for each
-// tap, source position u * from_step + offset where that is inside [0, from).
-struct AxisTap {
-  int64_t tap, offset;
-};
-struct Segment {  // neighbouring positions that read the same taps: [first_tap, last_tap) of the axis
-  int64_t begin, end;
-  int64_t first_tap, last_tap;
-};
-struct Axis {
-  int64_t count, to_first, to_step, from_step;
-  std::vector<AxisTap> taps;  // by rising offset
-  std::vector<Segment> segments;
-};
-
-Axis make_axis(int64_t count, int64_t to_first, int64_t to_step, int64_t from_step, int64_t from,
-               std::vector<AxisTap> taps) {
-  Axis axis{count, to_first, to_step, from_step, std::move(taps), {}};
-  const int64_t n = static_cast<int64_t>(axis.taps.size());
-  for (int64_t u = 0, first = 0, last = 0; u < count; ++u) {
-    // Sources move on with u: taps leave at the end (past the image) and enter at the beginning.
-    first = 0;
-    while (first < n && u * from_step + axis.taps[first].offset < 0) ++first;
-    last = first;
-    while (last < n && u * from_step + axis.taps[last].offset < from) ++last;
-    if (u > 0 && axis.segments.back().first_tap == first && axis.segments.back().last_tap == last)
-      axis.segments.back().end = u + 1;
-    else
-      axis.segments.push_back({u, u + 1, first, last});
-  }
-  return axis;
-}
-
-// y from x: one class of positions, taps in their order.
-Axis forward_axis(const Window& w) {
-  std::vector<AxisTap> taps;
-  for (int64_t r = 0; r < w.size; ++r) taps.push_back({r, r * w.dilation - w.before});
-  return make_axis(w.out, 0, 1, w.stride, w.in, std::move(taps));
-}
-
-// dx from dy: input position i is read by output (i + before - r * dilation) / stride where that divides, so positions
-// of one parity (i mod stride) share their taps.
-std::vector<Axis> backward_axes(const Window& w) {
-  std::vector<Axis> axes;
-  for (int64_t parity = 0; parity < std::min(w.stride, w.in); ++parity) {
-    std::vector<AxisTap> taps;
-    for (int64_t r = w.size; r-- > 0;) {
-      const int64_t shifted = parity + w.before - r * w.dilation;
-      if (shifted % w.stride == 0) taps.push_back({r, shifted / w.stride});
-    }
-    axes.push_back(make_axis((w.in - 1 - parity) / w.stride + 1, parity, w.stride, 1, w.out, std::move(taps)));
-  }
-  return axes;
-}
-
-struct Image {  // (N, H, W, channels)
-  int64_t n, h, w, channels;
-};
-
-// to[n, p, j] = (accumulate ? to : 0) + sum over taps t and channels k of from[n, p's pixel for t, k] * B_t[k, j] +
-// bias[j] for groups of channels. B_t[k, j] = kernel[t * b_tap + k * b_row + j * b_col], further groups b_group on.
-template <class T>
-struct SlidingSum {
-  T* to;
-  Image to_image;
-  const T* from;
-  Image from_image;
-  const T* kernel;
-  int64_t b_tap, b_row, b_col, b_group;
-  int64_t taps_w;  // taps of a kernel row: tap (r, q) is r * taps_w + q
-  int64_t groups;
-  const T* bias;
-  bool accumulate;
-  Finish<T> finish;
-
-  void run(const Axis& rows, const Axis& columns) const;
-};
+}  // namespace
 
 template <class T>
 void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
@@ -114,6 +39,14 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
   const int64_t taps = row_taps * column_taps;
   const int64_t pixels = rows.count * columns.count;
   if (pixels == 0 || N == 0 || to_image.n == 0) return;
+  if (runs_folded<T>(rows, columns, K, N, groups)) {
+    run_folded(rows, columns);
+    return;
+  }
+  if (runs_along_rows<T>(rows, columns, K, N, groups)) {
+    run_along_rows(rows, columns);
+    return;
+  }
 
   // Panels of K rows per tap, taps in the order of the axes, so that taps on neighbouring pixels are one long product.
   const int64_t panel = taps * K * nr;
@@ -214,6 +147,8 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
   });
 }
 
+namespace {
+
 // dW[r, q, c, f] = sum over images and outputs of x[its pixel for (r, q), c] * dy[f]. Chunks of the pixels have partial
 // sums of their own, added in order; inside, blocks of dy are packed once for all taps.
 template <class T>
@@ -223,6 +158,11 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
   const int64_t nr = gemm.nr, C = in.channels / groups, F = filters / groups;
   const int64_t size = wh.size * ww.size * C * filters;
   if (size == 0) return;
+  const Axis image_rows = forward_axis(wh), columns = forward_axis(ww);
+  if (runs_along_rows<T>(image_rows, columns, C, F, groups)) {
+    row_kernel_gradient(wh, ww, groups, x, in, dy, filters, dw, accumulate);
+    return;
+  }
   const int64_t rows = in.n * wh.out;  // of all images
   const int64_t block_rows = std::clamp<int64_t>(kBlockPixels / std::max<int64_t>(1, ww.out), 1, kBlockPixels);
   const int64_t block_pixels = block_rows * ww.out;
@@ -238,12 +178,10 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
     int64_t q0, q1, v0, v1;
   };
   std::vector<Unit> units;
-  const Axis columns = forward_axis(ww);
   struct Reach {  // the output rows that a kernel row is used by
     int64_t begin, end;
   };
   std::vector<Reach> reaches(wh.size, {wh.out, 0});
-  const Axis image_rows = forward_axis(wh);
   for (const Segment& s : image_rows.segments)
     for (int64_t r = s.first_tap; r < s.last_tap; ++r)
       reaches[r] = {std::min(reaches[r].begin, s.begin), std::max(reaches[r].end, s.end)};

@@ -1,0 +1,326 @@
+#include "kernels/conv.hpp"
+
+#include "kernels/register.hpp"
+#include "kernels/tail.hpp"
+
+namespace fastnn::kernels {
+namespace {
+
+struct Yes {
+  constexpr operator bool() const { return true; }
+};
+struct No {
+  constexpr operator bool() const { return false; }
+};
+
+// Rows of y in registers, and row taps whose weights are: neighbouring rows of y read the same rows of x, so one load
+// serves up to kMaxTaps multiply-adds. 8 + 5 + 1 vectors fit 16 registers.
+constexpr int kMaxRows = 8;
+constexpr int kMaxTaps = 5;
+
+// Row taps of the next tile when `left` are left: 5, 3, 2 or 1.
+FASTNN_INLINE int tile_taps(int64_t left, bool neighbours) {
+  if (!neighbours) return 1;
+  if (left >= kMaxTaps) return left == 6 ? 3 : kMaxTaps;
+  return left == 4 ? 2 : static_cast<int>(left);
+}
+
+template <class T>
+bool neighbours(const RowConvArgs<T>& a) {
+  if (a.row_step != 1) return false;
+  for (int64_t r = 1; r < a.row_taps; ++r)
+    if (a.row_offsets[r] != a.row_offsets[0] + r) return false;
+  return true;
+}
+
+// Rows [h, h + RB) of y, row taps [r, r + RT). Step i of a tile is row (h * row_step + row_offsets[r]) + i * row_step
+// of x; of its RB + RT - 1 steps [begin, end) exist.
+template <class T>
+struct Block {
+  int64_t h, r;
+  int rows, taps;
+  int begin, end;
+  const T* weights;  // of the first row tap, class after class `pack` apart
+  int64_t pack;
+  bool first, last;  // of the row taps; sums wait in `partial` between them
+  T* partial;
+  T* y;
+  int64_t y_row;
+  bool accumulate;
+};
+
+template <class T, int RB, int RT, int V>
+FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64_t v) {
+  constexpr int L = kLanes<T>;
+  const int64_t j = v * L, x_row = a.row_step * a.x_row, w_row = a.taps * L;
+  T* const partial = b.partial + v * kMaxRows * L;
+  const T* x = a.x + ((a.h + b.h) * a.row_step + a.row_offsets[b.r] - a.x_first) * a.x_row + j;
+  const T* w[V];
+  Vec<T> acc[V][RB];
+  int64_t t_begin = a.taps, t_end = 0;
+  for (int n = 0; n < V; ++n) {
+    const int32_t* const span = a.spans + 2 * a.classes[v + n];
+    if (span[0] < t_begin) t_begin = span[0];
+    if (span[1] > t_end) t_end = span[1];
+  }
+  for (int n = 0; n < V; ++n) {
+    w[n] = b.weights + a.classes[v + n] * b.pack + t_begin * L;
+    for (int h = 0; h < RB; ++h) acc[n][h] = b.first ? Vec<T>{} : load(partial + (n * kMaxRows + h) * L);
+  }
+  auto add = [&](auto all) {
+    for (int64_t t = t_begin; t < t_end; ++t) {
+      Vec<T> ws[V][RT];
+      for (int n = 0; n < V; ++n) {
+        for (int r = 0; r < RT; ++r) ws[n][r] = load(w[n] + r * w_row);
+        w[n] += L;
+      }
+      const T* from = x + a.offsets[t];
+#pragma GCC unroll 12
+      for (int i = 0; i < RB + RT - 1; ++i, from += x_row) {
+        if (!all && (i < b.begin || i >= b.end)) continue;
+#pragma GCC unroll 2
+        for (int n = 0; n < V; ++n) {
+          const Vec<T> value = load(from + n * L);
+#pragma GCC unroll 5
+          for (int r = 0; r < RT; ++r)
+            if (i - r >= 0 && i - r < RB) acc[n][i - r] = fma(value, ws[n][r], acc[n][i - r]);
+        }
+      }
+    }
+  };
+  if (b.begin == 0 && b.end == RB + RT - 1)
+    add(Yes{});
+  else
+    add(No{});
+  for (int n = 0; n < V; ++n) {
+    if (!b.last) {
+      for (int h = 0; h < RB; ++h) store(partial + (n * kMaxRows + h) * L, acc[n][h]);
+      continue;
+    }
+    const Vec<T> bias = load(b.weights + a.classes[v + n] * b.pack + RT * w_row);
+    const int width = width_at<T>(j + n * L, a.width);
+    T* y = b.y + j + n * L;
+    for (int h = 0; h < RB; ++h, y += b.y_row) {
+      Vec<T> sum = acc[n][h];
+      if (b.accumulate) sum = read(y, width) + sum;
+      write(y, sum + bias, width);
+    }
+  }
+}
+template <class T, int RB, int RT>
+void add_block(const RowConvArgs<T>& a, const Block<T>& b) {
+  const int64_t vectors = (a.width + kLanes<T> - 1) / kLanes<T>;
+  int64_t v = 0;
+  if constexpr (kVectorBytes == 64)  // registers enough for two
+    for (; v + 2 <= vectors; v += 2) add_vectors<T, RB, RT, 2>(a, b, v);
+  for (; v < vectors; ++v) add_vectors<T, RB, RT, 1>(a, b, v);
+}
+
+template <class T>
+using AddBlock = void (*)(const RowConvArgs<T>&, const Block<T>&);
+template <class T, int RT>
+constexpr AddBlock<T> kAddBlocks[kMaxRows + 1] = {nullptr,
+                                                  add_block<T, 1, RT>,
+                                                  add_block<T, 2, RT>,
+                                                  add_block<T, 3, RT>,
+                                                  add_block<T, 4, RT>,
+                                                  add_block<T, 5, RT>,
+                                                  add_block<T, 6, RT>,
+                                                  add_block<T, 7, RT>,
+                                                  add_block<T, 8, RT>};
+
+template <class T>
+void forward(const RowConvArgs<T>& a, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate) {
+  constexpr const AddBlock<T>* add[kMaxTaps + 1] = {nullptr,          kAddBlocks<T, 1>, kAddBlocks<T, 2>,
+                                                    kAddBlocks<T, 3>, nullptr,          kAddBlocks<T, 5>};
+  constexpr int L = kLanes<T>;
+  const bool shared = neighbours(a);
+  const int64_t blocks = (a.rows + kMaxRows - 1) / kMaxRows;
+  for (int64_t i = 0; i < blocks; ++i) {
+    Block<T> b{};
+    b.h = i * a.rows / blocks;
+    b.rows = static_cast<int>((i + 1) * a.rows / blocks - b.h);
+    b.pack = (a.row_taps * a.taps + 1) * L;
+    b.partial = partial;
+    b.y = y + b.h * y_row;
+    b.y_row = y_row;
+    b.accumulate = accumulate;
+    for (; b.r < a.row_taps; b.r += b.taps) {
+      b.taps = tile_taps(a.row_taps - b.r, shared);
+      b.weights = weights + b.r * a.taps * L;
+      b.first = b.r == 0;
+      b.last = b.r + b.taps == a.row_taps;
+      const int64_t first = (a.h + b.h) * a.row_step + a.row_offsets[b.r];
+      b.begin = 0;
+      b.end = b.rows + b.taps - 1;
+      while (b.begin < b.end && first + b.begin * a.row_step < 0) ++b.begin;
+      while (b.end > b.begin && first + (b.end - 1) * a.row_step >= a.x_rows) --b.end;
+      add[b.taps][b.rows](a, b);
+    }
+  }
+}
+
+// dW: RT row taps times TB taps in registers; every row of x is loaded once for all of them.
+constexpr int kSumRegisters = kVectorBytes == 64 ? 25 : 10;
+template <int RT>
+constexpr int kTileTaps = kSumRegisters / RT < 8 ? kSumRegisters / RT : 8;
+
+// One vector j of the rows, added to acc.
+template <class T, int RT, int TB, bool kMasked>
+FASTNN_INLINE void add_products(Vec<T> (&acc)[RT][TB], const RowConvArgs<T>& a, int64_t r0, const int64_t* offsets,
+                                int64_t j, const T* dy, int64_t dy_row, const T* masks) {
+  constexpr int L = kLanes<T>;
+  const int width = width_at<T>(j, a.width);
+  const int64_t first = a.h * a.row_step + a.row_offsets[r0];
+  const T* x = a.x + (first - a.x_first) * a.x_row + j;
+  // Step i: row first + i * row_step of x meets rows i - r of dy.
+  int64_t begin = 0, end = a.rows + RT - 1;
+  while (begin < end && first + begin * a.row_step < 0) ++begin;
+  while (end > begin && first + (end - 1) * a.row_step >= a.x_rows) --end;
+  auto step = [&](int64_t i, auto inside) {
+    Vec<T> xs[TB];
+    for (int t = 0; t < TB; ++t) {
+      xs[t] = load(x + i * a.row_step * a.x_row + offsets[t]);
+      if (kMasked) xs[t] = as_float<T>(as_int<T>(xs[t]) & as_int<T>(load(masks + t * L)));
+    }
+#pragma GCC unroll 5
+    for (int r = 0; r < RT; ++r) {
+      if (!inside && (i < r || i - r >= a.rows)) continue;
+      const T* p = dy + (i - r) * dy_row + j;
+      const Vec<T> d = kMasked ? read(p, width) : load(p);
+      for (int t = 0; t < TB; ++t)
+        acc[r][t] = fma(xs[t], kMasked ? as_float<T>(as_int<T>(d) & as_int<T>(load(masks + t * L))) : d, acc[r][t]);
+    }
+  };
+  int64_t i = begin;
+  for (; i < end && i < RT - 1; ++i) step(i, No{});
+  for (; i < end && i < a.rows; ++i) step(i, Yes{});
+  for (; i < end; ++i) step(i, No{});
+}
+
+template <class T, int RT, int TB>
+void add_gradient(const RowConvArgs<T>& a, int64_t r0, int64_t t0, int64_t phase, const T* dy, int64_t dy_row,
+                  const T* masks, T* sums) {
+  constexpr int L = kLanes<T>;
+  Vec<T> acc[RT][TB] = {};
+  for (int64_t v = phase; v * L < a.width; v += a.phases) {
+    const int64_t outside = a.classes[v] - a.phases;
+    const int32_t* const span = a.spans + 2 * a.classes[v];
+    if (t0 + TB <= span[0] || t0 >= span[1]) continue;
+    if (outside < 0)
+      add_products<T, RT, TB, false>(acc, a, r0, a.offsets + t0, v * L, dy, dy_row, nullptr);
+    else
+      add_products<T, RT, TB, true>(acc, a, r0, a.offsets + t0, v * L, dy, dy_row, masks + (outside * a.taps + t0) * L);
+  }
+  for (int r = 0; r < RT; ++r)
+    for (int t = 0; t < TB; ++t) {
+      T* to = sums + ((r0 + r) * a.taps + t0 + t) * L;
+      store(to, load(to) + acc[r][t]);
+    }
+}
+
+template <class T, int RT, int... TB>
+void add_groups(const RowConvArgs<T>& a, int64_t r0, const T* dy, int64_t dy_row, const T* masks, T* sums) {
+  using Add = void (*)(const RowConvArgs<T>&, int64_t, int64_t, int64_t, const T*, int64_t, const T*, T*);
+  constexpr Add tiles[] = {nullptr, add_gradient<T, RT, TB>...};
+  constexpr int64_t most = sizeof...(TB);
+  for (int64_t phase = 0; phase < a.phases && phase * kLanes<T> < a.width; ++phase)
+    for (int64_t t = 0; t < a.taps; t += most)
+      tiles[a.taps - t < most ? a.taps - t : most](a, r0, t, phase, dy, dy_row, masks,
+                                                   sums + phase * a.row_taps * a.taps * kLanes<T>);
+}
+
+// One row tap: all its sums share the loads of dy, so as many taps as there are registers.
+template <class T, int RT>
+void add_gradients(const RowConvArgs<T>& a, int64_t r0, const T* dy, int64_t dy_row, const T* masks, T* sums) {
+  constexpr int most = kTileTaps<RT>;
+  if constexpr (most == 8)
+    add_groups<T, RT, 1, 2, 3, 4, 5, 6, 7, 8>(a, r0, dy, dy_row, masks, sums);
+  else if constexpr (most == 5)
+    add_groups<T, RT, 1, 2, 3, 4, 5>(a, r0, dy, dy_row, masks, sums);
+  else if constexpr (most == 3)
+    add_groups<T, RT, 1, 2, 3>(a, r0, dy, dy_row, masks, sums);
+  else
+    add_groups<T, RT, 1, 2>(a, r0, dy, dy_row, masks, sums);
+}
+
+template <class T>
+void kernel_gradient(const RowConvArgs<T>& a, const T* dy, int64_t dy_row, const T* masks, T* sums) {
+  const bool shared = neighbours(a);
+  for (int64_t r = 0; r < a.row_taps;) {
+    const int taps = tile_taps(a.row_taps - r, shared);
+    if (taps == 5)
+      add_gradients<T, 5>(a, r, dy, dy_row, masks, sums);
+    else if (taps == 3)
+      add_gradients<T, 3>(a, r, dy, dy_row, masks, sums);
+    else if (taps == 2)
+      add_gradients<T, 2>(a, r, dy, dy_row, masks, sums);
+    else
+      add_gradients<T, 1>(a, r, dy, dy_row, masks, sums);
+    r += taps;
+  }
+}
+
+template <class T>
+void spread(const SpreadArgs<T>& args) {
+  constexpr int L = kLanes<T>;
+  const SpreadArgs<T> s = args;  // a local copy: stores might change the arguments, for all the compiler knows
+  const bool whole = s.group_step == 1 && s.pixel_step == s.groups;
+  const int64_t runs = whole ? 1 : s.pixels, run = whole ? s.pixels * s.groups : s.groups;
+  T* row = s.to;
+  const T* from_row = s.from;
+  for (int64_t h = 0; h < s.rows; ++h, row += s.to_row, from_row += s.from_row) {
+    T* to = row + s.before;
+    const T* from = from_row;
+    if (s.repeat == 1 && s.group_step == 1) {
+      for (int64_t p = 0; p < runs; ++p, from += s.pixel_step, to += run)
+        for (int64_t i = 0; i < run; i += L) store(to + i, read(from + i, width_at<T>(i, run)));
+    } else if (s.repeat == 1) {
+      for (int64_t p = 0; p < s.pixels; ++p, from += s.pixel_step)
+        for (int64_t g = 0; g < s.groups; ++g) *to++ = from[g * s.group_step];
+    } else {
+      // Whole vectors; what they write too much is overwritten.
+      for (int64_t p = 0; p < s.pixels; ++p, from += s.pixel_step)
+        for (int64_t g = 0; g < s.groups; ++g, to += s.repeat) {
+          const Vec<T> v = splat(from[g * s.group_step]);
+          for (int64_t i = 0; i < s.repeat; i += L) store(to + i, v);
+        }
+    }
+    store(to, Vec<T>{});
+  }
+}
+
+template <class T>
+void fold(const FoldArgs<T>& args) {
+  const FoldArgs<T> s = args;
+  const int n = static_cast<int>(s.filters);
+  const Vec<T> bias = s.bias ? load_part(s.bias, n) : Vec<T>{};
+  T* y = s.y;
+  for (int64_t u = 0; u < s.pixels; ++u, y += s.y_step) {
+    Vec<T> sum{};
+    const T* products = s.products + u * s.row;
+    for (int64_t t = 0; t < s.taps; ++t, products += s.filters) {
+      const int64_t pixel = u + s.offsets[t];
+      if (pixel >= 0 && pixel < s.from_pixels) sum += load(products + s.offsets[t] * s.row);
+    }
+    if (s.accumulate) sum = load_part(y, n) + sum;
+    sum += bias;
+    // What a whole vector writes too much the next pixels overwrite.
+    if (!s.accumulate && s.y_step == n && (s.pixels - u) * n >= kLanes<T>)
+      store(y, sum);
+    else
+      store_part(y, sum, n);
+  }
+}
+
+template <class T>
+constexpr ConvKernels<T> kTable{kLanes<T>, kMaxRows, spread<T>, forward<T>, fold<T>, kernel_gradient<T>};
+
+}  // namespace
+
+FASTNN_REGISTER(conv) {
+  f32.conv = kTable<float>;
+  f64.conv = kTable<double>;
+}
+
+}  // namespace fastnn::kernels

@@ -1,0 +1,76 @@
+// Convolution with few channels or filters per group, where vectors over channels would be mostly empty: vectors run
+// along whole rows of the image instead.
+//
+// A row of an NHWC image is one run of numbers, `width` = pixels * filters of them. The input row is spread beside it:
+// for each channel of a group one plane, every number repeated for the filters that read it (of a depthwise convolution
+// that is the row itself). A tap is then a shift by whole pixels,
+//
+//   y[h, j] += sum_{r, t} x[h * row_step + rows[r], offsets[t] + j] * w_{r,t}[j],   t over columns of taps and planes,
+//
+// where w_{r,t} is the kernel repeated along the row. Lanes whose tap lies outside the image have a weight of zero over
+// a zero (forward) or are masked out (gradient of the kernel): padding multiplies nothing.
+#pragma once
+#include <cstdint>
+
+namespace fastnn::kernels {
+
+template <class T>
+struct RowConvArgs {
+  int64_t h, rows;  // rows [h, h + rows) of y
+  int64_t width;
+  const T* x;  // spread rows of the image: x_first, x_first + 1, ...; rows outside [0, x_rows) do not exist
+  int64_t x_row, x_first, x_rows;
+  int64_t row_step, row_taps;
+  const int64_t* row_offsets;  // by rising offset
+  int64_t taps;
+  const int64_t* offsets;
+  // The vectors of a row fall into classes: interior ones by their phase in the repeated kernel, [0, phases), and one
+  // class each for those that have lanes outside.
+  const int32_t* classes;
+  int64_t phases;
+  const int32_t* spans;  // per class the taps [begin, end) that some lane has
+};
+
+// How one plane is spread.
+template <class T>
+struct SpreadArgs {
+  T* to;
+  int64_t to_row, before;
+  const T* from;
+  int64_t from_row, rows;
+  int64_t pixels, pixel_step;  // of from
+  int64_t groups, group_step;
+  int64_t repeat;
+};
+
+// How the taps of a row, multiplied side by side, become the pixels of one row of y.
+template <class T>
+struct FoldArgs {
+  T* y;
+  int64_t pixels, y_step;  // of y, pixels y_step numbers apart
+  int64_t filters;         // fewer than lanes
+  const T* products;       // of pixel p, tap t and filter f: products[p * row + t * filters + f]; readable to a vector
+  int64_t row, from_pixels;
+  int64_t taps;
+  const int64_t* offsets;  // pixel u of y and tap t: pixel u + offsets[t], where there is one
+  const T* bias;           // or null
+  bool accumulate;
+};
+
+template <class T>
+struct ConvKernels {
+  int lanes;
+  int rows;  // that forward keeps in registers: `partial` holds as many vectors per vector of a row
+  // to[row, before + (p * groups + g) * repeat + i] = from[row, p * pixel_step + g * group_step]. A row of `to` has
+  // room for `lanes` numbers behind the last one; they become zero. What else is not written stays.
+  void (*spread)(const SpreadArgs<T>& args);
+  // y = (accumulate ? y : 0) + the sum + bias. weights: per class (row_taps * taps) vectors and one of the bias.
+  void (*forward)(const RowConvArgs<T>& args, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate);
+  // y[u] = (accumulate ? y[u] : 0) + the sum of its taps' products + bias
+  void (*fold)(const FoldArgs<T>& args);
+  // sums[phase, r, t] += sum over h and the vectors of that phase of x * dy. masks: per class from `phases` on `taps`
+  // vectors, all bits set where the lane counts.
+  void (*kernel_gradient)(const RowConvArgs<T>& args, const T* dy, int64_t dy_row, const T* masks, T* sums);
+};
+
+}  // namespace fastnn::kernels

@@ -1,0 +1,400 @@
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "core/parallel.hpp"
+#include "core/per_thread.hpp"
+#include "core/scratch.hpp"
+#include "kernels/table.hpp"
+#include "ops/sliding_sum.hpp"
+
+namespace fastnn {
+
+namespace {
+
+// Multiply-adds that one chunk should hold; the chunks number kMaxChunks at most.
+constexpr int64_t kTaskFmas = 8 * kChunkWork;
+constexpr int64_t kMaxChunks = 32;
+// The spread rows that a task reads stay in L2, and rows of the output that it writes at least.
+constexpr int64_t kSpreadBytes = 256 * 1024;
+constexpr int64_t kLeastRows = 8;
+
+// Where rows pay. Filters that fill a vector are the tiles' work. Spreading a plane costs about as much as two taps of
+// it; from kMostPlanes planes on it costs more than the lanes it saves, and folding wants kLeastFoldChannels products
+// in a chain. The vectors at the borders have weights of their own, so that wide kernels would take much memory.
+constexpr int64_t kMostPlanes = 16;
+constexpr int64_t kLeastTaps = 4;
+constexpr int64_t kMostColumnTaps = 16;
+constexpr int64_t kLeastFoldChannels = 12;
+
+int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+// How the rows of an image are spread for a sum over `columns` and what each vector of an output row reads.
+template <class T>
+struct RowPlan {
+  const kernels::ConvKernels<T>& kernel = kernels_for<T>().conv;
+  const Axis &rows, &columns;
+  Image from;
+  int64_t groups, channels, filters;  // channels of a group, filters of all groups
+  int64_t width, vectors, phases;     // of an output row: numbers, vectors; vectors until the filters repeat
+  std::vector<int64_t> row_offsets;
+  std::vector<int64_t> taps;      // of the columns, those that an output reads
+  std::vector<int64_t> residues;  // of their pixels modulo the stride: a plane for each, and each channel
+  std::vector<int64_t> offsets;   // tap by tap, channel by channel
+  std::vector<int32_t> classes;
+  std::vector<int32_t> spans;    // of each class, the first tap of one of its lanes and the one behind the last
+  std::vector<char> used;        // of the phases, whether a vector inside has it
+  std::vector<int64_t> outside;  // where the vectors begin that have lanes outside the image or the row
+  int64_t pad = 0;               // pixels of zeros before a spread row
+  int64_t row, plane_rows;       // numbers of a spread row, rows of a plane
+  int64_t block_rows, blocks;    // rows of a task's output, tasks of an image
+
+  RowPlan(const Axis& row_axis, const Axis& column_axis, const Image& image, int64_t groups_, int64_t filters_)
+      : rows(row_axis),
+        columns(column_axis),
+        from(image),
+        groups(groups_),
+        channels(image.channels / groups_),
+        filters(filters_),
+        width(column_axis.count * filters_),
+        vectors((width + kernel.lanes - 1) / kernel.lanes),
+        phases(filters_ / std::gcd(filters_, int64_t{kernel.lanes})) {
+    for (const AxisTap& tap : rows.taps) row_offsets.push_back(tap.offset);
+
+    const int64_t step = columns.from_step, lanes = kernel.lanes;
+    int64_t inner_begin = 0, inner_end = columns.count;  // outputs that all the taps lie inside for
+    int64_t behind = 0;
+    std::vector<int64_t> residue_of, shift_of;
+    for (int64_t q = 0; q < static_cast<int64_t>(columns.taps.size()); ++q) {
+      const int64_t offset = columns.taps[q].offset, shift = floor_divide(offset, step);
+      const int64_t begin = std::max<int64_t>(0, -floor_divide(offset, step)),
+                    end = std::min(columns.count, floor_divide(from.w - 1 - offset, step) + 1);
+      if (begin >= end) continue;
+      inner_begin = std::max(inner_begin, begin);
+      inner_end = std::min(inner_end, end);
+      const int64_t residue = offset - shift * step;
+      const auto known = std::find(residues.begin(), residues.end(), residue);
+      residue_of.push_back(known - residues.begin());
+      if (known == residues.end()) residues.push_back(residue);
+      shift_of.push_back(shift);
+      pad = std::max(pad, -shift);
+      behind = std::max(behind, shift);
+      taps.push_back(q);
+    }
+    used.assign(static_cast<size_t>(phases), 0);
+    for (int64_t j = 0, v = 0; j < width; j += lanes, ++v) {
+      const bool inside = j >= inner_begin * filters && j + lanes <= inner_end * filters;
+      classes.push_back(static_cast<int32_t>(inside ? v % phases : phases + static_cast<int64_t>(outside.size())));
+      if (inside)
+        used[v % phases] = 1;
+      else
+        outside.push_back(j);
+    }
+
+    for (int64_t c = 0; c < class_count(); ++c) {
+      size_t begin = 0, end = taps.size();
+      auto any = [&](size_t t) {
+        for (int64_t l = 0; l < lanes; ++l)
+          if (has(c, taps[t], first_of(c) + l)) return true;
+        return false;
+      };
+      while (begin < end && !any(begin)) ++begin;
+      while (end > begin && !any(end - 1)) --end;
+      spans.push_back(static_cast<int32_t>(static_cast<int64_t>(begin) * channels));
+      spans.push_back(static_cast<int32_t>(static_cast<int64_t>(end) * channels));
+    }
+
+    const int64_t pixels = (from.w - 1) / step + 1;
+    row = std::max((pad + pixels) * filters + lanes, vectors * lanes + (pad + behind) * filters);
+    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+    row = ((row + line - 1) / line | 1) * line;  // an odd number of cache lines: rows do not fall on one another
+    const int64_t planes = static_cast<int64_t>(residues.size()) * channels;
+    const int64_t reach = row_offsets.empty() ? 0 : row_offsets.back() - row_offsets.front();
+    const int64_t fit = kSpreadBytes / static_cast<int64_t>(sizeof(T)) / std::max<int64_t>(1, planes * row);
+    const int64_t most = std::max((fit - reach - 1) / rows.from_step + 1, kLeastRows);
+    blocks = (rows.count + most - 1) / most;
+    block_rows = (rows.count + blocks - 1) / blocks;
+    plane_rows = std::min(from.h, (block_rows - 1) * rows.from_step + reach + 1);
+    for (size_t t = 0; t < taps.size(); ++t)
+      for (int64_t k = 0; k < channels; ++k)
+        offsets.push_back((residue_of[t] * channels + k) * plane_rows * row + (pad + shift_of[t]) * filters);
+  }
+
+  int64_t spread_size() const { return static_cast<int64_t>(residues.size()) * channels * plane_rows * row; }
+  int64_t row_taps() const { return static_cast<int64_t>(row_offsets.size()); }
+  int64_t all_taps() const { return static_cast<int64_t>(offsets.size()); }
+  int64_t class_count() const { return phases + static_cast<int64_t>(outside.size()); }
+  int64_t first_of(int64_t c) const { return c < phases ? c * kernel.lanes : outside[c - phases]; }
+  // Whether the number j of an output row, in a vector of class c, has this tap.
+  bool has(int64_t c, int64_t tap, int64_t j) const {
+    if (c < phases) return true;
+    const int64_t pixel = j / filters * columns.from_step + columns.taps[tap].offset;
+    return j < width && pixel >= 0 && pixel < from.w;
+  }
+
+  // One task: rows [h, h + count) of the output of an image. Chunks of tasks follow from the sizes alone.
+  struct Item {
+    int64_t image, h, count;
+  };
+  int64_t items() const { return from.n * blocks; }
+  Item item(int64_t i) const {
+    const int64_t h = i % blocks * block_rows;
+    return {i / blocks, h, std::min(block_rows, rows.count - h)};
+  }
+  int64_t chunk_items() const {
+    const int64_t fmas = 1 + block_rows * width * row_taps() * all_taps();
+    return std::max((kTaskFmas + fmas - 1) / fmas, (items() + kMaxChunks - 1) / kMaxChunks);
+  }
+  int64_t chunks() const { return (items() + chunk_items() - 1) / chunk_items(); }
+
+  // Into memory that was zero before the first time: what no pixel is written to stays zero.
+  kernels::RowConvArgs<T> spread(const Item& item, const T* x, T* to) const {
+    int64_t first = 0, last = 0;
+    if (!row_offsets.empty()) {
+      first = std::clamp<int64_t>(item.h * rows.from_step + row_offsets.front(), 0, from.h);
+      last = std::clamp((item.h + item.count - 1) * rows.from_step + row_offsets.back() + 1, first, from.h);
+    }
+    const int64_t step = columns.from_step;
+    for (size_t i = 0; i < residues.size(); ++i)
+      for (int64_t k = 0; k < channels; ++k)
+        kernel.spread({.to = to + (static_cast<int64_t>(i) * channels + k) * plane_rows * row,
+                       .to_row = row,
+                       .before = pad * filters,
+                       .from = x + ((item.image * from.h + first) * from.w + residues[i]) * from.channels + k,
+                       .from_row = from.w * from.channels,
+                       .rows = last - first,
+                       .pixels = (from.w - 1 - residues[i]) / step + 1,
+                       .pixel_step = step * from.channels,
+                       .groups = groups,
+                       .group_step = channels,
+                       .repeat = filters / groups});
+    return {.h = item.h,
+            .rows = item.count,
+            .width = width,
+            .x = to,
+            .x_row = row,
+            .x_first = first,
+            .x_rows = from.h,
+            .row_step = rows.from_step,
+            .row_taps = row_taps(),
+            .row_offsets = row_offsets.data(),
+            .taps = all_taps(),
+            .offsets = offsets.data(),
+            .classes = classes.data(),
+            .phases = phases,
+            .spans = spans.data()};
+  }
+};
+
+}  // namespace
+
+template <class T>
+bool runs_along_rows(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups) {
+  const int64_t taps = static_cast<int64_t>(rows.taps.size() * columns.taps.size());
+  if (taps == 0 || static_cast<int64_t>(columns.taps.size()) > kMostColumnTaps) return false;
+  if (groups > 1 && std::min(channels, filters) == 1) return true;  // depthwise, in either direction
+  return filters < kernels_for<T>().conv.lanes && channels <= kMostPlanes && (groups > 1 || taps >= kLeastTaps);
+}
+
+template <class T>
+bool runs_folded(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups) {
+  return groups == 1 && filters < kernels_for<T>().conv.lanes && channels >= kLeastFoldChannels &&
+         columns.from_step == 1 && columns.taps.size() > 1 && !rows.taps.empty();
+}
+
+template <class T>
+void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const {
+  const RowPlan<T> plan(rows, columns, from_image, groups, to_image.channels);
+  const int64_t lanes = plan.kernel.lanes, filters = plan.filters, group_filters = filters / groups;
+  const int64_t row_taps = plan.row_taps(), taps = static_cast<int64_t>(plan.taps.size());
+
+  // The kernel and the bias repeated along a row, for each class of vectors.
+  const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes;
+  Scratch<T> weights(plan.class_count() * pack);
+  parallel_for(plan.class_count(), grain_for(2 * pack), [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c)
+      for (int64_t l = 0; l < lanes; ++l) {
+        if (c < plan.phases && !plan.used[c]) break;
+        const int64_t j = plan.first_of(c) + l, f = j % filters;
+        const T* const b = kernel + f / group_filters * b_group + f % group_filters * b_col;
+        T* to = &weights[c * pack + l];
+        for (int64_t r = 0; r < row_taps; ++r)
+          for (int64_t t = 0; t < taps; ++t) {
+            const bool has = plan.has(c, plan.taps[t], j);
+            const int64_t tap = rows.taps[r].tap * taps_w + columns.taps[plan.taps[t]].tap;
+            for (int64_t k = 0; k < plan.channels; ++k, to += lanes) *to = has ? b[tap * b_tap + k * b_row] : T(0);
+          }
+        *to = bias ? bias[f] : T(0);
+      }
+  });
+
+  const int64_t to_row = to_image.w * to_image.channels;
+  const bool whole = rows.to_step == 1 && columns.to_step == 1;  // a task's rows have all their pixels
+  // Where the pixels of the output do not stand together, rows are made elsewhere and moved.
+  const int64_t apart = columns.to_step == 1 ? 0 : plan.block_rows * plan.width;
+  const int64_t partial_size = plan.vectors * plan.kernel.rows * lanes;
+  const PerThread<T> spread(plan.spread_size() + partial_size + apart, plan.chunks());
+  parallel_for(plan.items(), plan.chunk_items(), [&](int64_t begin, int64_t end) {
+    const auto block = spread.take();
+    if (block.fresh()) std::memset(block.data(), 0, static_cast<size_t>(plan.spread_size()) * sizeof(T));
+    T* const partial = block.data() + plan.spread_size();
+    T* const moved = partial + partial_size;
+    for (int64_t i = begin; i < end; ++i) {
+      const auto item = plan.item(i);
+      const auto args = plan.spread(item, from, block.data());
+      T* const first = to + (item.image * to_image.h + item.h * rows.to_step + rows.to_first) * to_row;
+      if (apart == 0) {
+        plan.kernel.forward(args, first, rows.to_step * to_row, weights.data(), partial, accumulate);
+        if (whole) finish(first, item.count * to_row);
+        continue;
+      }
+      plan.kernel.forward(args, moved, plan.width, weights.data(), partial, false);
+      for (int64_t h = 0; h < item.count; ++h)
+        for (int64_t u = 0; u < columns.count; ++u) {
+          T* const pixel = first + h * rows.to_step * to_row + (u * columns.to_step + columns.to_first) * filters;
+          const T* const sum = moved + h * plan.width + u * filters;
+          for (int64_t f = 0; f < filters; ++f) pixel[f] = accumulate ? pixel[f] + sum[f] : sum[f];
+        }
+    }
+  });
+}
+
+template <class T>
+void SlidingSum<T>::run_folded(const Axis& rows, const Axis& columns) const {
+  const auto& gemm = kernels_for<T>().gemm;
+  const auto& conv = kernels_for<T>().conv;
+  const int64_t nr = gemm.nr, channels = from_image.channels, filters = to_image.channels;
+  const int64_t row_taps = static_cast<int64_t>(rows.taps.size()), taps = static_cast<int64_t>(columns.taps.size());
+  const int64_t n = taps * filters, panels = (n + nr - 1) / nr;
+
+  Scratch<T> packed(panels * row_taps * channels * nr);
+  for (int64_t p = 0; p < panels; ++p)
+    for (int64_t r = 0; r < row_taps; ++r)
+      for (int64_t j = 0; j < nr; ++j) {
+        const int64_t t = (p * nr + j) / filters, f = (p * nr + j) % filters;
+        T* const panel = &packed[(p * row_taps + r) * channels * nr + j];
+        const T* const b =
+            t < taps ? kernel + (rows.taps[r].tap * taps_w + columns.taps[t].tap) * b_tap + f * b_col : nullptr;
+        for (int64_t k = 0; k < channels; ++k) panel[k * nr] = b ? b[k * b_row] : T(0);
+      }
+  std::vector<int64_t> offsets;
+  for (const AxisTap& tap : columns.taps) offsets.push_back(tap.offset);
+
+  const int64_t to_row = to_image.w * filters, from_row = from_image.w * channels;
+  const int64_t row = n + conv.lanes;  // of the products of a pixel: folding reads whole vectors
+  const int64_t items = to_image.n * rows.count;
+  const int64_t row_fmas = 1 + from_image.w * n * channels * row_taps;
+  // Chunks of rows of one image.
+  const int64_t chunk = std::clamp<int64_t>((kTaskFmas + row_fmas - 1) / row_fmas, (items + 63) / 64, items);
+  const int64_t chunks = (items + chunk - 1) / chunk;
+  const PerThread<T> products(from_image.w * row, chunks);
+  Scratch<const T*> pointers(chunks * 2 * row_taps);
+  const bool whole = rows.to_step == 1 && columns.to_step == 1;
+  parallel_for(items, chunk, [&](int64_t begin, int64_t end) {
+    const auto block = products.take();
+    const T** const a = &pointers[begin / chunk * 2 * row_taps];
+    const T** const b = a + row_taps;
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t image = i / rows.count, u = i % rows.count;
+      int64_t used = 0;
+      for (int64_t r = 0; r < row_taps; ++r) {
+        const int64_t h = u * rows.from_step + rows.taps[r].offset;
+        if (h < 0 || h >= from_image.h) continue;
+        a[used] = from + (image * from_image.h + h) * from_row;
+        b[used++] = &packed[r * channels * nr];
+      }
+      gemm.run({.m = from_image.w,
+                .n = n,
+                .k = channels,
+                .taps = used,
+                .a = a,
+                .a_row = channels,
+                .a_col = 1,
+                .b = b,
+                .b_row = nr,
+                .b_panel = row_taps * channels * nr,
+                .b_padded = true,
+                .c = block.data(),
+                .c_row = row,
+                .bias = nullptr,
+                .accumulate = false});
+      T* const y = to + (image * to_image.h + u * rows.to_step + rows.to_first) * to_row;
+      conv.fold({.y = y + columns.to_first * filters,
+                 .pixels = columns.count,
+                 .y_step = columns.to_step * filters,
+                 .filters = filters,
+                 .products = block.data(),
+                 .row = row,
+                 .from_pixels = from_image.w,
+                 .taps = taps,
+                 .offsets = offsets.data(),
+                 .bias = bias,
+                 .accumulate = accumulate});
+      if (whole) finish(y, to_row);
+    }
+  });
+}
+
+template <class T>
+void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T* x, const Image& in, const T* dy,
+                         int64_t filters, T* dw, bool accumulate) {
+  const int64_t size = wh.size * ww.size * (in.channels / groups) * filters;
+  if (!accumulate) std::memset(dw, 0, static_cast<size_t>(size) * sizeof(T));
+  if (in.n * wh.out * ww.out == 0) return;
+  const Axis rows = forward_axis(wh), columns = forward_axis(ww);
+  const RowPlan<T> plan(rows, columns, in, groups, filters);
+  const int64_t lanes = plan.kernel.lanes, channels = plan.channels, taps = static_cast<int64_t>(plan.taps.size());
+
+  Scratch<T> masks(std::max<int64_t>(1, static_cast<int64_t>(plan.outside.size()) * plan.all_taps() * lanes));
+  for (int64_t c = plan.phases; c < plan.class_count(); ++c)
+    for (int64_t t = 0; t < taps; ++t)
+      for (int64_t k = 0; k < channels; ++k)
+        for (int64_t l = 0; l < lanes; ++l)
+          std::memset(&masks[(((c - plan.phases) * taps + t) * channels + k) * lanes + l],
+                      plan.has(c, plan.taps[t], plan.first_of(c) + l) ? 0xFF : 0, sizeof(T));
+
+  const int64_t sums_size = plan.phases * wh.size * plan.all_taps() * lanes, chunks = plan.chunks();
+  Scratch<T> sums(sums_size * chunks);
+  const PerThread<T> spread(plan.spread_size(), chunks);
+  const int64_t dy_row = ww.out * filters;
+  parallel_for(plan.items(), plan.chunk_items(), [&](int64_t begin, int64_t end) {
+    T* const sum = &sums[begin / plan.chunk_items() * sums_size];
+    std::memset(sum, 0, static_cast<size_t>(sums_size) * sizeof(T));
+    const auto block = spread.take();
+    if (block.fresh()) std::memset(block.data(), 0, static_cast<size_t>(plan.spread_size()) * sizeof(T));
+    for (int64_t i = begin; i < end; ++i) {
+      const auto item = plan.item(i);
+      const auto args = plan.spread(item, x, block.data());
+      plan.kernel.kernel_gradient(args, dy + (item.image * wh.out + item.h) * dy_row, dy_row, masks.data(), sum);
+    }
+  });
+  if (chunks > 1)
+    kernels_for<T>().reduce.sum_rows(sums.data(), sums.data() + sums_size, chunks - 1, sums_size, sums_size, true);
+
+  // Lanes of one filter, in order.
+  const int64_t row_taps = wh.size;
+  for (int64_t r = 0; r < row_taps; ++r)
+    for (int64_t t = 0; t < taps; ++t)
+      for (int64_t k = 0; k < channels; ++k) {
+        T* const to = dw + ((r * ww.size + plan.taps[t]) * channels + k) * filters;
+        for (int64_t j = 0; j < plan.phases * lanes; ++j)
+          to[j % filters] +=
+              sums[((j / lanes * row_taps + r) * taps * channels + t * channels + k) * lanes + j % lanes];
+      }
+}
+
+template bool runs_along_rows<float>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
+template bool runs_folded<float>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
+template bool runs_along_rows<double>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
+template bool runs_folded<double>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
+template void SlidingSum<float>::run_along_rows(const Axis&, const Axis&) const;
+template void SlidingSum<double>::run_along_rows(const Axis&, const Axis&) const;
+template void SlidingSum<float>::run_folded(const Axis&, const Axis&) const;
+template void SlidingSum<double>::run_folded(const Axis&, const Axis&) const;
+template void row_kernel_gradient(const Window&, const Window&, int64_t, const float*, const Image&, const float*,
+                                  int64_t, float*, bool);
+template void row_kernel_gradient(const Window&, const Window&, int64_t, const double*, const Image&, const double*,
+                                  int64_t, double*, bool);
+
+}  // namespace fastnn
