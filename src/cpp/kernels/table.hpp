@@ -10,12 +10,14 @@
 #include "kernels/random.hpp"
 #include "kernels/reduce.hpp"
 #include "kernels/softmax.hpp"
+#include "kernels/winograd.hpp"
 
 namespace fastnn::kernels {
 
 // One line per kernel family: X(member of the table, its type). The file of the same name in kernels/ fills it.
 #define FASTNN_KERNEL_FAMILIES(X)    \
   X(gemm, GemmKernels)               \
+  X(winograd, WinogradKernels)       \
   X(elementwise, ElementwiseKernels) \
   X(reduce, ReduceKernels)           \
   X(pool, PoolKernels)               \
