@@ -128,9 +128,20 @@ FASTNN_INLINE void transform_tile(const WinogradTile<const T>& tile, int64_t c, 
   }
 }
 
+// A tile's pixels lie in many short runs that no hardware prefetcher follows: those of the next one are asked for while
+// this one is computed.
+template <int Pixels, int Write, class T>
+FASTNN_INLINE void fetch_next(const WinogradTile<T>& tile, int64_t c) {
+  if (c * static_cast<int64_t>(sizeof(T)) % 64 != 0) return;
+  for (int i = 0; i < Pixels; ++i)
+#pragma GCC unroll 6
+    for (int j = 0; j < Pixels; ++j) __builtin_prefetch(tile.next + i * tile.row + j * tile.column + c, Write, 2);
+}
+
 template <class T>
 void input(T* v, int64_t point, const WinogradTile<const T>& d, int64_t channels) {
   over_channels<T>(channels, [&](int64_t c, int width) __attribute__((always_inline)) {
+    fetch_next<6, 0>(d, c);
     transform_tile<T, 6, input_axis<T>>(d, c, width, [&](int i, const Vec<T>(&row)[6]) __attribute__((always_inline)) {
       T* to = v + 6 * i * point + c;
 #pragma GCC unroll 6
@@ -143,6 +154,7 @@ template <class T>
 void gradient(T* m, int64_t point, int64_t width_of_panel, int64_t panel, const WinogradTile<const T>& dy,
               int64_t channels) {
   over_channels<T>(channels, [&](int64_t c, int width) __attribute__((always_inline)) {
+    fetch_next<4, 0>(dy, c);
     T* const at = m + c / width_of_panel * panel + c % width_of_panel;
     transform_tile<T, 4, gradient_axis<T>>(dy, c, width,
                                            [&](int i, const Vec<T>(&row)[6]) __attribute__((always_inline)) {
@@ -156,6 +168,7 @@ void gradient(T* m, int64_t point, int64_t width_of_panel, int64_t panel, const 
 template <class T>
 void output(const WinogradTile<T>& y, const T* m, int64_t point, int64_t channels, const T* bias, bool accumulate) {
   over_channels<T>(channels, [&](int64_t c, int width) __attribute__((always_inline)) {
+    fetch_next<4, 1>(y, c);
     Vec<T> half[4][6];
     for (int j = 0; j < 6; ++j) {
       const T* p = m + j * point + c;

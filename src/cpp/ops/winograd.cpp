@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -14,47 +16,86 @@ namespace fastnn {
 
 namespace {
 
-constexpr int64_t kPoints = 36, kTile = 4, kTaps = 9;
+constexpr int64_t kPoints = 36, kTile = 4, kInputTile = 6, kTaps = 9;
 
 int64_t env(const char* name, int64_t value) {
   const char* s = std::getenv(name);
   return s ? std::atoll(s) : value;
 }
 
-const int64_t kDepth = env("WG_D", 64);
-const int64_t kDepthW = env("WG_DW", 64);
-const int64_t kChunk = env("WG_CH", 512);
+#define kDepth env("WG_D", 64)
+#define kDepthW env("WG_DW", 64)
+#define kChunk env("WG_CH", 512)
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double g_time[8];
+struct Prof { ~Prof() { if (std::getenv("WG_PROF")) for (double t : g_time) std::printf("%.2f ", 1e3 * t); } } g_prof;
 constexpr int64_t kLine = 16;  // elements: whole vectors of any instruction set
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// Tiles of 4 x 4 outputs over a batch of images.
+// Tiles of 4 x 4 pixels over a batch of images, left to right, top to bottom, image by image.
 struct Tiles {
-  int64_t n, h, w;  // the image whose pixels are tiled
-  int64_t rows, columns;
+  int64_t images, rows, columns;
 
-  explicit Tiles(const Shape& s)
-      : n(s[0]), h(s[1]), w(s[2]), rows((h + kTile - 1) / kTile), columns((w + kTile - 1) / kTile) {}
-  int64_t count() const { return n * rows * columns; }
+  explicit Tiles(const Shape& s) : images(s[0]), rows((s[1] + kTile - 1) / kTile), columns((s[2] + kTile - 1) / kTile) {}
+  int64_t count() const { return images * rows * columns; }
 };
 
-// Tile t of 4 x 4 pixels of an image, or the 6 x 6 pixels that it is computed from: those from (i, j) on, where tile t
-// begins at (i + before_h, j + before_w).
+// Walks the tiles from the t-th on, over an image with `size` x `size` pixels of it for each tile: those that begin
+// before_h above and before_w left of the tile.
 template <class T>
-kernels::WinogradTile<T> tile_of(T* image, const Shape& shape, const Tiles& tiles, int64_t t, int64_t size,
-                                 int64_t before_h, int64_t before_w) {
-  const int64_t H = shape[1], W = shape[2], C = shape[3];
-  const int64_t n = t / (tiles.rows * tiles.columns);
-  const int64_t i = t / tiles.columns % tiles.rows * kTile - before_h, j = t % tiles.columns * kTile - before_w;
-  const int64_t i0 = std::max<int64_t>(i, 0), j0 = std::max<int64_t>(j, 0);
-  return {image + ((n * H + i0) * W + j0) * C,
-          W * C,
-          C,
-          static_cast<int>(i0 - i),
-          static_cast<int>(std::min(size, H - i)),
-          static_cast<int>(j0 - j),
-          static_cast<int>(std::min(size, W - j))};
-}
+class TileWalk {
+ public:
+  TileWalk(T* image, const Shape& shape, const Tiles& tiles, int64_t t, int64_t size, int64_t before_h = 0,
+           int64_t before_w = 0)
+      : image_(image),
+        tiles_(tiles),
+        h_(shape[1]),
+        w_(shape[2]),
+        channels_(shape[3]),
+        size_(size),
+        before_h_(before_h),
+        before_w_(before_w),
+        n_(t / (tiles.rows * tiles.columns)),
+        row_(t / tiles.columns % tiles.rows),
+        column_(t % tiles.columns),
+        next_(tile_here()) {}
+
+  // The tile whose turn it is.
+  kernels::WinogradTile<T> next() {
+    kernels::WinogradTile<T> tile = next_;
+    if (++column_ == tiles_.columns) {
+      column_ = 0;
+      if (++row_ == tiles_.rows) {
+        row_ = 0;
+        if (++n_ == tiles_.images) n_ = 0;  // after the last tile nothing is to come
+      }
+    }
+    next_ = tile_here();
+    tile.next = next_.data;
+    return tile;
+  }
+
+ private:
+  kernels::WinogradTile<T> tile_here() const {
+    const int64_t i = row_ * kTile - before_h_, j = column_ * kTile - before_w_;
+    const int64_t i0 = std::max<int64_t>(i, 0), j0 = std::max<int64_t>(j, 0);
+    return {image_ + ((n_ * h_ + i0) * w_ + j0) * channels_,
+            w_ * channels_,
+            channels_,
+            static_cast<int>(i0 - i),
+            static_cast<int>(std::min(size_, h_ - i)),
+            static_cast<int>(j0 - j),
+            static_cast<int>(std::min(size_, w_ - j)),
+            nullptr};
+  }
+
+  T* image_;
+  Tiles tiles_;
+  int64_t h_, w_, channels_, size_, before_h_, before_w_;
+  int64_t n_, row_, column_;
+  kernels::WinogradTile<T> next_;
+};
 
 // body(task, slot) for each task in [0, tasks): slots work side by side, each in scratch memory of its own.
 template <class Body>
@@ -106,6 +147,7 @@ void WinogradSum<T>::run() const {
   for (int64_t f0 = 0; f0 < N; f0 += group) {
     const int64_t filters = std::min(group, N - f0), panels = (filters + nr - 1) / nr;
     // As in gemm(): blocks of kDepth, in each the panels of all columns.
+    double q0 = now();
     for_each_task(panels * pack_tasks, pack_slots, [&](int64_t task, int64_t slot) {
       const int64_t k = task % pack_tasks * kDepth, j = task / pack_tasks * nr;
       const int64_t k0 = k / kDepth * kDepth, depth = std::min(kDepth, K - k0);
@@ -116,13 +158,16 @@ void WinogradSum<T>::run() const {
                     std::min(nr, filters - j));
       winograd.kernel(&u[group * k0 + j * depth + (k - k0) * nr], u_point, packed, size, size);
     });
+    double q1 = now(); g_time[0] += q1 - q0;
     for_each_task(blocks, slots, [&](int64_t task, int64_t slot) {
       const int64_t t0 = task * block, count = std::min(block, tiles.count() - t0);
       T* const vs = &v[slot * kPoints * v_point];
       T* const ms = &m[slot * kPoints * m_point];
-      for (int64_t t = 0; t < count; ++t)
-        winograd.input(vs + t * v_row, v_point, tile_of(from, from_shape, tiles, t0 + t, 6, before_h, before_w), K);
+      double r0 = now();
+      TileWalk<const T> sources(from, from_shape, tiles, t0, kInputTile, before_h, before_w);
+      for (int64_t t = 0; t < count; ++t) winograd.input(vs + t * v_row, v_point, sources.next(), K);
       for (int64_t j = 0; j < filters; j += columns) {
+        double r1 = now(); g_time[1] += r1 - r0;
         const int64_t n = std::min(columns, filters - j);
         for (int64_t p = 0; p < kPoints; ++p)
           for (int64_t k0 = 0; k0 < K; k0 += kDepth) {
@@ -145,11 +190,11 @@ void WinogradSum<T>::run() const {
                       .bias = nullptr,
                       .accumulate = k0 > 0});
           }
-        for (int64_t t = 0; t < count; ++t) {
-          auto tile = tile_of(to, to_shape, tiles, t0 + t, kTile, 0, 0);
-          tile.data += f0 + j;
-          winograd.output(tile, ms + t * m_row, m_point, n, bias ? bias + f0 + j : nullptr, accumulate);
-        }
+        double r2 = now(); g_time[2] += r2 - r1;
+        TileWalk<T> results(to + f0 + j, to_shape, tiles, t0, kTile);
+        for (int64_t t = 0; t < count; ++t)
+          winograd.output(results.next(), ms + t * m_row, m_point, n, bias ? bias + f0 + j : nullptr, accumulate);
+        r0 = now(); g_time[3] += r0 - r2;
       }
     });
   }
@@ -186,14 +231,16 @@ void WinogradKernelGradient<T>::run() const {
     const int64_t filters = std::min(group, F - f0);
     for (int64_t t0 = 0; t0 < tiles.count(); t0 += block) {
       const int64_t count = std::min(block, tiles.count() - t0);
+      double s0 = now();
       parallel_for(count, grain_for(3 * (C + filters)), [&](int64_t begin, int64_t end) {
+        TileWalk<const T> inputs(x, x_shape, tiles, t0 + begin, kInputTile, before_h, before_w);
+        TileWalk<const T> outputs(dy + f0, dy_shape, tiles, t0 + begin, kTile);
         for (int64_t t = begin; t < end; ++t) {
-          winograd.input(&v[t * v_row], v_point, tile_of(x, x_shape, tiles, t0 + t, 6, before_h, before_w), C);
-          auto tile = tile_of(dy, dy_shape, tiles, t0 + t, kTile, 0, 0);
-          tile.data += f0;
-          winograd.gradient(&m[t * nr], m_point, nr, panel, tile, filters);
+          winograd.input(&v[t * v_row], v_point, inputs.next(), C);
+          winograd.gradient(&m[t * nr], m_point, nr, panel, outputs.next(), filters);
         }
       });
+      double s1 = now(); g_time[4] += s1 - s0;
       parallel_for(kPoints, grain_for(count * C * filters / 32), [&](int64_t begin, int64_t end) {
         for (int64_t p = begin; p < end; ++p)
           for (int64_t t = 0; t < count; t += kDepthW) {
@@ -216,12 +263,14 @@ void WinogradKernelGradient<T>::run() const {
                       .accumulate = t0 % chunk + t > 0});
           }
       });
+      double s2 = now(); g_time[5] += s2 - s1;
       if ((t0 + count) % chunk == 0 || t0 + count == tiles.count())
         parallel_for(C, grain_for(10 * filters), [&](int64_t begin, int64_t end) {
           for (int64_t c = begin; c < end; ++c)
             winograd.kernel_gradient(dw + c * F + f0, C * F, &du[c * u_row], u_point, filters,
                                      t0 >= chunk || (accumulate && !sums_apart));
         });
+      g_time[6] += now() - s2;
     }
   }
   if (sums_apart)
