@@ -63,7 +63,8 @@ void bind_conv(py::module_& m) {
         return times;
       },
       py::arg("x"), py::arg("kernel"), py::arg("padding") = "same", py::arg("what") = "y", py::arg("repeats") = 10,
-      "Seconds of each of `repeats` convolutions ('y') or of one of their gradients ('dx', 'dkernel'), timed inside C++.");
+      "Seconds of each of `repeats` convolutions ('y') or of one of their gradients ('dx', 'dkernel'), timed inside "
+      "C++.");
   m.def("conv_algorithm", [] {
     const auto* found = kAlgorithms;
     while (found->first != conv_algorithm()) ++found;

@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 
 #include "core/parallel.hpp"
@@ -18,18 +15,37 @@ namespace {
 
 constexpr int64_t kPoints = 36, kTile = 4, kInputTile = 6, kTaps = 9;
 
-int64_t env(const char* name, int64_t value) {
-  const char* s = std::getenv(name);
-  return s ? std::atoll(s) : value;
-}
+constexpr int64_t kLine = 16;  // elements: whole vectors of any instruction set, and whole cache lines
 
-#define kDepth env("WG_D", 64)
-#define kDepthW env("WG_DW", 64)
-#define kChunk env("WG_CH", 512)
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-double g_time[8];
-struct Prof { ~Prof() { if (std::getenv("WG_PROF")) for (double t : g_time) std::printf("%.2f ", 1e3 * t); } } g_prof;
-constexpr int64_t kLine = 16;  // elements: whole vectors of any instruction set
+// Blocks of tiles. Transformed inputs and results of one stay in L2 (512 KiB on Zen 3), of a multiple of the rows of
+// every register tile, and at least so many that the transformed kernel, which is read once per block, comes at a few
+// bytes a cycle from L3.
+constexpr int64_t kBlockBytes = 448 * 1024;
+constexpr int64_t kMinBlock = 24;
+constexpr int64_t kMaxBlock = 96;
+constexpr int64_t kBlockStep = 12;
+// A batch that has so many blocks or more keeps a few threads busy.
+constexpr int64_t kTasks = 8;
+// Filters of one product: its result stays in L2 beside the inputs.
+constexpr int64_t kColumns = 64;
+// The transformed kernel (or its gradient) of a group of filters stays in L3.
+constexpr int64_t kGroupBytes = 12 << 20;
+
+// The way back from 36 points to 16 pixels multiplies the rounding errors of the sums over channels by about seven, so
+// these have shorter chains than in gemm(): one of up to 64, or else several of up to 48, added in order. That keeps
+// the error at 512 channels where it is at 64, for about 5 % of the time.
+constexpr int64_t kSingleChain = 64;
+constexpr int64_t kChain = 48;
+
+// The gradient of the kernel: tiles of one chain, and tiles of one sum of chains, which is then transformed back.
+// Those sums are added in order, at most so many of them.
+constexpr int64_t kGradientBlock = 64;
+constexpr int64_t kChunkTiles = 512;
+constexpr int64_t kMaxChunks = 8;
+constexpr int64_t kTransformed = 8;  // tiles of a task
+// Chunks are worked on side by side, each with a gradient of its own, where it stays in L2; one after the other, by all
+// threads together, where it does not.
+constexpr int64_t kChunkBytes = 2560 * 1024;
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -37,7 +53,8 @@ int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 struct Tiles {
   int64_t images, rows, columns;
 
-  explicit Tiles(const Shape& s) : images(s[0]), rows((s[1] + kTile - 1) / kTile), columns((s[2] + kTile - 1) / kTile) {}
+  explicit Tiles(const Shape& s)
+      : images(s[0]), rows((s[1] + kTile - 1) / kTile), columns((s[2] + kTile - 1) / kTile) {}
   int64_t count() const { return images * rows * columns; }
 };
 
@@ -107,11 +124,9 @@ void for_each_task(int64_t tasks, int64_t slots, const Body& body) {
   });
 }
 
-// Filters that are transformed together: those whose transformed kernel, or gradient of it, stays in L3.
-int64_t filter_group(int64_t channels, int64_t filters, int64_t nr, size_t item) {
-  const int64_t kBytes = env("WG_U", 12 << 20);
-  const int64_t fit = kBytes / (kPoints * channels * static_cast<int64_t>(item)) / nr * nr;
-  return std::clamp<int64_t>(fit, nr, round_up(filters, nr));
+// Filters that are transformed together.
+int64_t filter_group(int64_t channels, int64_t filters, int64_t nr, int64_t item) {
+  return std::clamp(kGroupBytes / (kPoints * channels * item) / nr * nr, nr, round_up(filters, nr));
 }
 
 }  // namespace
@@ -120,60 +135,52 @@ template <class T>
 void WinogradSum<T>::run() const {
   const auto& gemm = kernels_for<T>().gemm;
   const auto& winograd = kernels_for<T>().winograd;
+  constexpr int64_t item = sizeof(T);
   const Tiles tiles(to_shape);
   const int64_t K = from_shape[3], N = to_shape[3], nr = gemm.nr;
   if (tiles.count() == 0) return;
-  const int64_t item = sizeof(T);
 
-  const int64_t group = filter_group(K, N, nr, sizeof(T));
-  const int64_t columns = std::min(round_up(env("WG_KB", 64), nr), group);  // of one product
-  const int64_t block_bytes = env("WG_B", 448 * 1024);
-  int64_t block = std::clamp<int64_t>(block_bytes / (kPoints * item * (K + columns)), env("WG_MIN", 24), 96) / 12 * 12;
-  block = std::min(block, tiles.count());
+  const int64_t chains = K <= kSingleChain ? 1 : (K + kChain - 1) / kChain, chain = (K + chains - 1) / chains;
+  const int64_t group = filter_group(K, N, nr, item), columns = std::min(round_up(kColumns, nr), group);
+  // How tiles are grouped changes no bit, so it may follow the batch.
+  int64_t block = std::clamp<int64_t>(kBlockBytes / (kPoints * item * (K + columns)), kMinBlock, kMaxBlock);
+  block = std::min(block / kBlockStep * kBlockStep, round_up((tiles.count() + kTasks - 1) / kTasks, kBlockStep));
   const int64_t blocks = (tiles.count() + block - 1) / block;
   const int64_t slots = std::min<int64_t>(blocks, num_threads());
+  const int64_t pack_slots = std::min<int64_t>(group / nr * chains, num_threads());
 
-  const int64_t v_row = round_up(K, kLine), m_row = round_up(columns, kLine);
-  const int64_t v_point = block * v_row + kLine, m_point = block * m_row + kLine;
-  const int64_t u_point = group * K;
-  const int64_t kPackDepth = kDepth;
-  const int64_t pack_tasks = (K + kPackDepth - 1) / kPackDepth;
-  const int64_t pack_slots = std::min<int64_t>(num_threads(), pack_tasks * group / nr);
-  const Scratch<T> u(kPoints * u_point);
-  const Scratch<T> taps(pack_slots * kTaps * kPackDepth * nr);
-  const Scratch<T> v(slots * kPoints * v_point);
-  const Scratch<T> m(slots * kPoints * m_point);
+  // The values of a point lie a line more apart than they are many: at powers of two they would share a few cache sets.
+  const int64_t u_point = group * K + kLine, taps = kTaps * chain * nr;
+  const int64_t v_row = round_up(K, kLine), v_point = block * v_row + kLine;
+  const int64_t m_row = round_up(columns, kLine), m_point = block * m_row + kLine;
+  const Scratch<T> u_of_all(kPoints * u_point), taps_of(pack_slots * taps);
+  const Scratch<T> v_of(slots * kPoints * v_point), m_of(slots * kPoints * m_point);
+  T* const u = u_of_all.data();
 
   for (int64_t f0 = 0; f0 < N; f0 += group) {
     const int64_t filters = std::min(group, N - f0), panels = (filters + nr - 1) / nr;
-    // As in gemm(): blocks of kDepth, in each the panels of all columns.
-    double q0 = now();
-    for_each_task(panels * pack_tasks, pack_slots, [&](int64_t task, int64_t slot) {
-      const int64_t k = task % pack_tasks * kDepth, j = task / pack_tasks * nr;
-      const int64_t k0 = k / kDepth * kDepth, depth = std::min(kDepth, K - k0);
-      const int64_t rows = std::min(kPackDepth, K - k), size = rows * nr;
-      T* const packed = &taps[slot * kTaps * kPackDepth * nr];
+    // The kernel: for each point chains of channels, in each the panels of all filters.
+    for_each_task(panels * chains, pack_slots, [&](int64_t task, int64_t slot) {
+      const int64_t k0 = task % chains * chain, depth = std::min(chain, K - k0), j = task / chains * nr;
+      T* const packed = &taps_of[slot * taps];
       for (int64_t t = 0; t < kTaps; ++t)
-        gemm.pack_b(packed + t * size, kernel + t * tap + k * row + (f0 + j) * col, row, col, rows,
+        gemm.pack_b(packed + t * depth * nr, kernel + t * tap + k0 * row + (f0 + j) * col, row, col, depth,
                     std::min(nr, filters - j));
-      winograd.kernel(&u[group * k0 + j * depth + (k - k0) * nr], u_point, packed, size, size);
+      winograd.kernel(u + group * k0 + j * depth, u_point, packed, depth * nr, depth * nr);
     });
-    double q1 = now(); g_time[0] += q1 - q0;
     for_each_task(blocks, slots, [&](int64_t task, int64_t slot) {
       const int64_t t0 = task * block, count = std::min(block, tiles.count() - t0);
-      T* const vs = &v[slot * kPoints * v_point];
-      T* const ms = &m[slot * kPoints * m_point];
-      double r0 = now();
+      T* const v = &v_of[slot * kPoints * v_point];
+      T* const m = &m_of[slot * kPoints * m_point];
       TileWalk<const T> sources(from, from_shape, tiles, t0, kInputTile, before_h, before_w);
-      for (int64_t t = 0; t < count; ++t) winograd.input(vs + t * v_row, v_point, sources.next(), K);
+      for (int64_t t = 0; t < count; ++t) winograd.input(v + t * v_row, v_point, sources.next(), K);
       for (int64_t j = 0; j < filters; j += columns) {
-        double r1 = now(); g_time[1] += r1 - r0;
         const int64_t n = std::min(columns, filters - j);
         for (int64_t p = 0; p < kPoints; ++p)
-          for (int64_t k0 = 0; k0 < K; k0 += kDepth) {
-            const int64_t depth = std::min(kDepth, K - k0);
-            const T* const a = vs + p * v_point + k0;
-            const T* const b = &u[p * u_point + group * k0 + j * depth];
+          for (int64_t k0 = 0; k0 < K; k0 += chain) {
+            const int64_t depth = std::min(chain, K - k0);
+            const T* const a = v + p * v_point + k0;
+            const T* const b = u + p * u_point + group * k0 + j * depth;
             gemm.run({.m = count,
                       .n = n,
                       .k = depth,
@@ -185,16 +192,14 @@ void WinogradSum<T>::run() const {
                       .b_row = nr,
                       .b_panel = nr * depth,
                       .b_padded = true,
-                      .c = ms + p * m_point,
+                      .c = m + p * m_point,
                       .c_row = m_row,
                       .bias = nullptr,
                       .accumulate = k0 > 0});
           }
-        double r2 = now(); g_time[2] += r2 - r1;
         TileWalk<T> results(to + f0 + j, to_shape, tiles, t0, kTile);
         for (int64_t t = 0; t < count; ++t)
-          winograd.output(results.next(), ms + t * m_row, m_point, n, bias ? bias + f0 + j : nullptr, accumulate);
-        r0 = now(); g_time[3] += r0 - r2;
+          winograd.output(results.next(), m + t * m_row, m_point, n, bias ? bias + f0 + j : nullptr, accumulate);
       }
     });
   }
@@ -204,51 +209,55 @@ template <class T>
 void WinogradKernelGradient<T>::run() const {
   const auto& gemm = kernels_for<T>().gemm;
   const auto& winograd = kernels_for<T>().winograd;
+  constexpr int64_t item = sizeof(T);
   const Tiles tiles(dy_shape);
-  const int64_t C = x_shape[3], F = dy_shape[3], nr = gemm.nr;
-  const int64_t item = sizeof(T);
+  const int64_t C = x_shape[3], F = dy_shape[3], nr = gemm.nr, size = kTaps * C * F;
   if (tiles.count() == 0) {
-    if (!accumulate) std::memset(dkernel, 0, static_cast<size_t>(kTaps * C * F) * sizeof(T));
+    if (!accumulate) std::memset(dkernel, 0, static_cast<size_t>(size) * sizeof(T));
     return;
   }
 
-  const int64_t group = filter_group(C, F, nr, sizeof(T));
-  const int64_t block =
-      std::min(tiles.count(), std::clamp<int64_t>(env("WG_GB", 1 << 20) / (kPoints * item * (C + group)),
-                                                  env("WG_GMIN", 128), env("WG_GMAX", 256)));
+  int64_t chunks = std::clamp<int64_t>(tiles.count() / kChunkTiles, 1, kMaxChunks);
+  const int64_t chunk = round_up((tiles.count() + chunks - 1) / chunks, kGradientBlock);
+  chunks = (tiles.count() + chunk - 1) / chunk;
+  const bool side_by_side = kPoints * C * F * item <= kChunkBytes;
+  const int64_t slots = side_by_side ? std::min<int64_t>(chunks, num_threads()) : 1;
+
+  const int64_t block = std::min(kGradientBlock, tiles.count()), group = filter_group(C, F, nr, item);
   const int64_t v_row = round_up(C, kLine) + kLine, v_point = block * v_row + kLine;
   const int64_t panel = block * nr, m_point = group * block + kLine;
-  const int64_t u_row = round_up(group, kLine), u_point = C * u_row;
-  const int64_t chunk = std::max<int64_t>(1, kChunk / block) * block;
-  const bool sums_apart = accumulate && tiles.count() > chunk;
-  const Scratch<T> v(kPoints * v_point);
-  const Scratch<T> m(kPoints * m_point);
-  const Scratch<T> du(kPoints * u_point);
-  const Scratch<T> sums(sums_apart ? kTaps * C * F : 0);
-  T* const dw = sums_apart ? sums.data() : dkernel;
+  const int64_t u_row = round_up(group, kLine), u_point = C * u_row + kLine;
+  const bool apart = chunks != 1 || accumulate;
+  const Scratch<T> v_of(slots * kPoints * v_point), m_of(slots * kPoints * m_point), u_of(slots * kPoints * u_point);
+  const Scratch<T> partial(apart ? (side_by_side ? chunks : 1) * size : 0);
+  T* const sums = apart ? partial.data() : dkernel;
 
   for (int64_t f0 = 0; f0 < F; f0 += group) {
     const int64_t filters = std::min(group, F - f0);
-    for (int64_t t0 = 0; t0 < tiles.count(); t0 += block) {
-      const int64_t count = std::min(block, tiles.count() - t0);
-      double s0 = now();
-      parallel_for(count, grain_for(3 * (C + filters)), [&](int64_t begin, int64_t end) {
-        TileWalk<const T> inputs(x, x_shape, tiles, t0 + begin, kInputTile, before_h, before_w);
-        TileWalk<const T> outputs(dy + f0, dy_shape, tiles, t0 + begin, kTile);
-        for (int64_t t = begin; t < end; ++t) {
-          winograd.input(&v[t * v_row], v_point, inputs.next(), C);
-          winograd.gradient(&m[t * nr], m_point, nr, panel, outputs.next(), filters);
-        }
-      });
-      double s1 = now(); g_time[4] += s1 - s0;
-      parallel_for(kPoints, grain_for(count * C * filters / 32), [&](int64_t begin, int64_t end) {
-        for (int64_t p = begin; p < end; ++p)
-          for (int64_t t = 0; t < count; t += kDepthW) {
-            const T* const a = &v[p * v_point + t * v_row];
-            const T* const b = &m[p * m_point + t * nr];
+    // Inside, parallel_for is one of all threads where there is one slot, and serial in the slot's thread otherwise.
+    for_each_task(chunks, slots, [&](int64_t task, int64_t slot) {
+      T* const v = &v_of[slot * kPoints * v_point];
+      T* const m = &m_of[slot * kPoints * m_point];
+      T* const u = &u_of[slot * kPoints * u_point];
+      T* const sum = sums + f0 + (side_by_side ? task * size : 0);
+      const int64_t first = task * chunk, last = std::min(first + chunk, tiles.count());
+      for (int64_t t0 = first; t0 < last; t0 += block) {
+        const int64_t count = std::min(block, last - t0);
+        parallel_for(count, kTransformed, [&](int64_t begin, int64_t end) {
+          TileWalk<const T> inputs(x, x_shape, tiles, t0 + begin, kInputTile, before_h, before_w);
+          TileWalk<const T> outputs(dy + f0, dy_shape, tiles, t0 + begin, kTile);
+          for (int64_t t = begin; t < end; ++t) {
+            winograd.input(v + t * v_row, v_point, inputs.next(), C);
+            winograd.gradient(m + t * nr, m_point, nr, panel, outputs.next(), filters);
+          }
+        });
+        parallel_for(kPoints, 1, [&](int64_t begin, int64_t end) {
+          for (int64_t p = begin; p < end; ++p) {
+            const T* const a = v + p * v_point;
+            const T* const b = m + p * m_point;
             gemm.run({.m = C,
                       .n = filters,
-                      .k = std::min(kDepthW, count - t),
+                      .k = count,
                       .taps = 1,
                       .a = &a,
                       .a_row = 1,
@@ -257,25 +266,23 @@ void WinogradKernelGradient<T>::run() const {
                       .b_row = nr,
                       .b_panel = panel,
                       .b_padded = true,
-                      .c = &du[p * u_point],
+                      .c = u + p * u_point,
                       .c_row = u_row,
                       .bias = nullptr,
-                      .accumulate = t0 % chunk + t > 0});
+                      .accumulate = t0 > first});
           }
-      });
-      double s2 = now(); g_time[5] += s2 - s1;
-      if ((t0 + count) % chunk == 0 || t0 + count == tiles.count())
-        parallel_for(C, grain_for(10 * filters), [&](int64_t begin, int64_t end) {
-          for (int64_t c = begin; c < end; ++c)
-            winograd.kernel_gradient(dw + c * F + f0, C * F, &du[c * u_row], u_point, filters,
-                                     t0 >= chunk || (accumulate && !sums_apart));
         });
-      g_time[6] += now() - s2;
-    }
+      }
+      parallel_for(C, grain_for(4 * filters), [&](int64_t begin, int64_t end) {
+        for (int64_t c = begin; c < end; ++c)
+          winograd.kernel_gradient(sum + c * F, C * F, u + c * u_row, u_point, filters, !side_by_side && task > 0);
+      });
+    });
   }
-  if (sums_apart)
-    parallel_for(kTaps * C * F, kChunkWork, [&](int64_t begin, int64_t end) {
-      kernels_for<T>().reduce.sum_rows(dkernel + begin, dw + begin, 1, end - begin, end - begin, true);
+  if (apart)
+    parallel_for(size, grain_for(chunks), [&](int64_t begin, int64_t end) {
+      kernels_for<T>().reduce.sum_rows(dkernel + begin, sums + begin, side_by_side ? chunks : 1, end - begin, size,
+                                       accumulate);
     });
 }
 
