@@ -156,3 +156,99 @@ def test_rows_are_there_in_every_source_and_stay_what_they_were_judged():
     assert program.run_rows([x, y], np.arange(12), 1, 3, 1e9) == 3
     for a, b in zip(found, net.weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_an_error_after_a_write_leaves_every_variable_as_it_was():
+    v = Variable([1.0])
+    graph = fastnn.Graph()
+    x = graph.placeholder((1,))
+    with graph:
+        v.assign_add(x)
+        y = ops.log(x)
+        ops.check_finite(y, "the logarithm is not finite")
+    program = _core.Program(graph, [x], [y])
+    with pytest.raises(FloatingPointError, match="the logarithm is not finite"):
+        program.run([[0.0]])
+    assert float(v) == 1
+    program.run([[2.0]])
+    assert float(v) == 3
+
+
+def test_a_view_of_a_variable_is_read_as_it_is_after_a_write():
+    v = Variable([1.0, 2.0])
+    graph = fastnn.Graph()
+    x = graph.placeholder((2,))
+    with graph:
+        view = ops.reshape(v, (2, 1))
+        v.assign_add(x)
+        after = view + 1.0
+    program = _core.Program(graph, [x], [after])
+    np.testing.assert_array_equal(np.asarray(program.run([[10.0, 10.0]])[0]), [[12], [13]])
+
+
+def names(program: _core.Program) -> list[str]:
+    return [line.split(" = ")[1].split("(")[0] for line in program.dump().splitlines()[1:]]
+
+
+def test_an_activation_is_part_of_the_layer_that_makes_its_input():
+    w = Variable(np.ones((3, 3, 2, 4), np.float32))
+    graph = fastnn.Graph()
+    x = graph.placeholder((2, 6, 6, 2))
+    with graph:
+        y = ops.tanh(ops.conv2d(x, w))
+    assert names(_core.Program(graph, [x], [y])) == ["conv2d+tanh"]
+
+
+def test_an_activation_whose_input_is_wanted_stays_a_step():
+    w = Variable(np.ones((3, 4), np.float32))
+    graph = fastnn.Graph()
+    x = graph.placeholder((2, 3))
+    with graph:
+        z = ops.dense(x, w)
+        y = ops.relu(z)
+    assert names(_core.Program(graph, [x], [z, y])) == ["dense", "relu"]
+
+
+def relu_before_pool(pool, x, w):
+    with GradientTape() as tape:
+        y = pool(ops.relu(ops.conv2d(x, w)))
+        return y, tape.gradient(y, [w])[0]
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+def test_relu_moves_behind_max_pooling(strides):
+    def pool(x):
+        return ops.max_pool2d(x, 2, strides=strides)
+
+    rng = np.random.default_rng(0)
+    w = Variable(rng.standard_normal((3, 3, 2, 4)).astype(np.float32))
+    graph = fastnn.Graph()
+    x = graph.placeholder((2, 8, 8, 2))
+    with graph:
+        fetches = relu_before_pool(pool, x, w)
+    program = _core.Program(graph, [x], list(fetches))
+    assert [n for n in names(program) if "relu" in n] == ["max_pool2d+relu", "relu_backward"]
+    values = rng.standard_normal((2, 8, 8, 2)).astype(np.float32)
+    values[0, 1, 1, 0] = np.nan
+    for e, a in zip(relu_before_pool(pool, values, w), program.run([values]), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(e))
+
+
+def test_the_derivative_of_an_activation_is_part_of_what_makes_its_gradient():
+    rng = np.random.default_rng(0)
+    first, second = (Variable(rng.standard_normal(s).astype(np.float32)) for s in [(3, 8), (8, 2)])
+
+    def step(x):
+        with GradientTape() as tape:
+            y = ops.dense(ops.reshape(ops.tanh(ops.dense(x, first)), (-1, 8)), second)
+        return tape.gradient(y, [first, second])
+
+    graph = fastnn.Graph()
+    x = graph.placeholder((2, 2, 3))
+    with graph:
+        fetches = step(x)
+    program = _core.Program(graph, [x], list(fetches))
+    assert not any("tanh_backward" in name for name in names(program))
+    values = rng.standard_normal((2, 2, 3)).astype(np.float32)
+    for e, a in zip(step(values), program.run([values]), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(e))

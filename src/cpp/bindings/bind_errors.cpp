@@ -17,6 +17,8 @@ void bind_errors(py::module_&) {
       PyErr_SetString(PyExc_IndexError, e.what());
     } catch (const StateError& e) {
       PyErr_SetString(PyExc_RuntimeError, e.what());
+    } catch (const FloatingPointError& e) {
+      PyErr_SetString(PyExc_FloatingPointError, e.what());
     } catch (const MemoryError& e) {
       PyErr_SetString(PyExc_MemoryError, e.what());
     }

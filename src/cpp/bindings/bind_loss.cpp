@@ -1,5 +1,6 @@
 #include "bindings/array.hpp"
 #include "bindings/families.hpp"
+#include "ops/check.hpp"
 #include "ops/loss.hpp"
 
 namespace fastnn {
@@ -50,6 +51,13 @@ Tensor mean_loss_of(py::handle y_true, py::handle y_pred, MeanLoss kind, double 
 }  // namespace
 
 void bind_loss(py::module_& m) {
+  m.def(
+      "check_finite",
+      [](py::handle x, std::string message) {
+        const Tensor checked = as_tensor(x, "x");
+        call(check_finite(std::move(message)), {&checked, 1});
+      },
+      py::arg("x"), py::arg("message"));
   m.def(
       "weighted_mean",
       [](py::handle values, py::handle sample_weight, py::handle normalizer, const std::string& reduction) {

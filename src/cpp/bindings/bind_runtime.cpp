@@ -6,6 +6,7 @@
 #include "bindings/families.hpp"
 #include "core/cpu.hpp"
 #include "core/parallel.hpp"
+#include "core/scratch.hpp"
 #include "kernels/table.hpp"
 #include "ops/gemm.hpp"
 
@@ -59,6 +60,7 @@ void bind_runtime(py::module_& m) {
   m.def("default_num_threads", &default_num_threads, "The smallest of CPU affinity, cgroup quota and OMP_NUM_THREADS.");
   m.def("floatx", [] { return numpy_dtype(floatx()); }, "The dtype of Python floats, lists of floats and new weights.");
   m.def("set_floatx", [](py::handle dtype) { set_floatx(as_dtype(dtype)); }, py::arg("dtype"));
+  m.def("scratch_bytes", &scratch_bytes, "Working memory that ops keep on this thread from call to call.");
   m.def(
       "measure_peak",
       [](py::handle dtype, double duration) {

@@ -19,6 +19,9 @@ struct IndexError : std::runtime_error {
 struct StateError : std::runtime_error {  // RuntimeError: a call at the wrong time
   using std::runtime_error::runtime_error;
 };
+struct FloatingPointError : std::runtime_error {  // a value that is not finite, where it was asked to be
+  using std::runtime_error::runtime_error;
+};
 struct MemoryError : std::runtime_error {  // names the bytes that could not be had
   using std::runtime_error::runtime_error;
 };

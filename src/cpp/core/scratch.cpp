@@ -44,4 +44,10 @@ std::byte* scratch_push(size_t bytes) {
 
 void scratch_pop() { --t_stack.used; }
 
+size_t scratch_bytes() {
+  size_t bytes = 0;
+  for (const Stack::Block& b : t_stack.blocks) bytes += b.bytes;
+  return bytes;
+}
+
 }  // namespace fastnn

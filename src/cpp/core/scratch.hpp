@@ -8,6 +8,7 @@ namespace fastnn {
 
 std::byte* scratch_push(size_t bytes);  // 64-byte aligned, not initialised; MemoryError naming the bytes
 void scratch_pop();
+size_t scratch_bytes();  // that this thread keeps
 
 template <class T>
 class Scratch {

@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "core/parallel.hpp"
+#include "graph/fuse.hpp"
 #include "ops/shape.hpp"
 
 namespace fastnn {
@@ -16,21 +17,65 @@ namespace {
 constexpr size_t kAlignment = 64;
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 size_t bytes_of(const Spec& spec) { return static_cast<size_t>(numel(spec.shape)) * item_size(spec.dtype); }
+
+// What the fetches and the effects need.
+std::vector<Node> without_dead(std::vector<Node> nodes, Tensors fetches) {
+  std::unordered_set<uint64_t> needed;
+  for (const Tensor& t : fetches) needed.insert(t.id());
+  std::vector<Node> kept;
+  for (size_t n = nodes.size(); n-- > 0;) {
+    bool keep = nodes[n].op->refuses() || nodes[n].op->writes(nodes[n].x.size()) > 0;
+    for (const Tensor& t : nodes[n].y) keep |= needed.contains(t.id());
+    if (!keep) continue;
+    for (const Tensor& t : nodes[n].x) needed.insert(t.id());
+    kept.push_back(std::move(nodes[n]));
+  }
+  std::reverse(kept.begin(), kept.end());
+  return kept;
+}
+
+// Writes of variables move behind all else: a step happens whole or not at all. Where a later node reads what a write
+// has written, the writes so far come before it, and a new pair of computing and committing begins.
+std::vector<Node> commit_last(std::vector<Node> nodes) {
+  std::vector<Node> scheduled, waiting;
+  std::unordered_set<const Storage*> written;
+  std::unordered_set<uint64_t> results;
+  std::unordered_map<uint64_t, const Storage*> viewed;  // by views of variables
+  auto storage_of = [&](const Tensor& t) -> const Storage* {
+    if (t.has_data()) return t.storage().get();
+    const auto found = viewed.find(t.id());
+    return found == viewed.end() ? nullptr : found->second;
+  };
+  auto commit = [&] {
+    std::move(waiting.begin(), waiting.end(), std::back_inserter(scheduled));
+    waiting.clear();
+    written.clear();
+    results.clear();
+  };
+  for (Node& node : nodes) {
+    const size_t writes = node.op->writes(node.x.size());
+    if (writes > 0) {
+      for (size_t i = 0; i < writes; ++i) written.insert(storage_of(node.x[i]));
+      for (const Tensor& t : node.y) results.insert(t.id());
+      waiting.push_back(std::move(node));
+      continue;
+    }
+    if (node.op->is_view())
+      if (const Storage* storage = storage_of(node.x[0])) viewed[node.y[0].id()] = storage;
+    for (const Tensor& t : node.x)
+      if (const Storage* storage = storage_of(t); results.contains(t.id()) || (storage && written.contains(storage))) {
+        commit();
+        break;
+      }
+    scheduled.push_back(std::move(node));
+  }
+  commit();
+  return scheduled;
+}
 }  // namespace
 
 Program::Program(const Graph& graph, Tensors feeds, Tensors fetches) {
-  // What is needed: the fetches, every effect, and what they read.
-  const auto nodes = graph.nodes();
-  std::unordered_set<uint64_t> needed;
-  for (const Tensor& t : fetches) needed.insert(t.id());
-  std::vector<char> keep(nodes.size(), 0);
-  for (size_t n = nodes.size(); n-- > 0;) {
-    keep[n] = nodes[n].op->writes(nodes[n].x.size()) > 0;
-    for (const Tensor& t : nodes[n].y) keep[n] |= needed.contains(t.id());
-    if (keep[n])
-      for (const Tensor& t : nodes[n].x) needed.insert(t.id());
-  }
-
+  const std::vector<Node> nodes = commit_last(fuse(without_dead(graph.nodes(), fetches), fetches));
   std::unordered_map<uint64_t, int> index;
   auto add = [&](const Tensor& t, Place place) {
     const int v = static_cast<int>(values_.size());
@@ -55,11 +100,10 @@ Program::Program(const Graph& graph, Tensors feeds, Tensors fetches) {
     values_[v].bound = t;
     return v;
   };
-  for (size_t n = 0; n < nodes.size(); ++n) {
-    if (!keep[n]) continue;
-    Step step{nodes[n].op, {}, {}};
-    for (const Tensor& t : nodes[n].x) step.x.push_back(find(t));
-    for (const Tensor& t : nodes[n].y) step.y.push_back(add(t, Place::arena));
+  for (const Node& node : nodes) {
+    Step step{node.op, {}, {}};
+    for (const Tensor& t : node.x) step.x.push_back(find(t));
+    for (const Tensor& t : node.y) step.y.push_back(add(t, Place::arena));
     steps_.push_back(std::move(step));
   }
   for (const Tensor& t : fetches) fetches_.push_back(find(t));
@@ -75,7 +119,7 @@ void Program::plan() {
   for (int v : fetches_) last_read[v] = end;
 
   // Memory is shared by views, and by accumulations whose start nobody reads afterwards; other accumulations get a
-  // copy to start from.
+  // copy to start from. An output also takes the memory of an input that the step reads last, where the op allows it.
   std::vector<Step> steps;
   std::vector<int> root_last(values_.size(), -1);  // over all values that share a root, in the old numbering of steps
   for (size_t v = 0; v < values_.size(); ++v) root_last[v] = last_read[v];
@@ -99,6 +143,19 @@ void Program::plan() {
       target.root = values_[x].root;
       root_last[target.root] = std::max(root_last[target.root], last_read[step.y[i]]);
     }
+    for (size_t i = 0; i < step.y.size(); ++i) {
+      Value& target = values_[step.y[i]];
+      if (target.root != step.y[i]) continue;
+      for (size_t j = 0; j < step.x.size(); ++j) {
+        const int root = values_[step.x[j]].root;
+        const bool free = values_[root].place == Place::arena && root_last[root] <= s &&
+                          bytes_of(values_[root].spec) == bytes_of(target.spec);
+        if (!free || !step.op->may_overwrite(i, j)) continue;
+        target.root = root;
+        root_last[root] = std::max(s + 1, last_read[step.y[i]]);  // taken, even if nobody reads it
+        break;
+      }
+    }
     steps.push_back(step);
   }
   steps_ = std::move(steps);
@@ -115,33 +172,57 @@ void Program::plan() {
   }
   for (int v : fetches_) values_[values_[v].root].last = final_end;
 
-  // Largest first, each at the lowest offset that is free for as long as it lives.
+  for (const Step& step : steps_)
+    if (!step.op->is_view())
+      for (int v : step.y) value_bytes_ += aligned(bytes_of(values_[v].spec));
+
+  // Each at the lowest offset that is free for as long as it lives; the best of three orders: the largest first, those
+  // that live longest first, and the largest areas of both.
   std::vector<int> order;
   for (size_t v = 0; v < values_.size(); ++v) {
     const Value& value = values_[v];
     if (value.root == static_cast<int>(v) && value.place == Place::arena && value.first >= 0)
       order.push_back(static_cast<int>(v));
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int a, int b) { return bytes_of(values_[a].spec) > bytes_of(values_[b].spec); });
-  std::vector<int> placed;
+  auto size = [&](int v) { return aligned(bytes_of(values_[v].spec)); };
+  auto life = [&](int v) { return static_cast<size_t>(values_[v].last - values_[v].first + 1); };
+  arena_bytes_ = SIZE_MAX;
+  std::vector<size_t> best(order.size());
+  for (int criterion = 0; criterion < 3; ++criterion) {
+    std::vector<int> sorted = order;
+    std::stable_sort(sorted.begin(), sorted.end(), [&](int a, int b) {
+      return criterion == 0   ? size(a) > size(b)
+             : criterion == 1 ? life(a) > life(b)
+                              : size(a) * life(a) > size(b) * life(b);
+    });
+    if (const size_t bytes = place(sorted); bytes < arena_bytes_) {
+      arena_bytes_ = bytes;
+      for (size_t i = 0; i < order.size(); ++i) best[i] = values_[order[i]].offset;
+    }
+  }
+  for (size_t i = 0; i < order.size(); ++i) values_[order[i]].offset = best[i];
+}
+
+size_t Program::place(const std::vector<int>& order) {
+  size_t end = 0;
+  std::vector<int> placed;  // sorted by offset
   for (int v : order) {
     Value& value = values_[v];
     const size_t bytes = aligned(bytes_of(value.spec));
-    value_bytes_ += bytes;
     size_t offset = 0;
-    for (int other : placed) {  // kept sorted by offset
+    for (int other : placed) {
       const Value& o = values_[other];
       if (o.last < value.first || value.last < o.first) continue;
       if (offset + bytes <= o.offset) break;
       offset = std::max(offset, o.offset + aligned(bytes_of(o.spec)));
     }
     value.offset = offset;
-    arena_bytes_ = std::max(arena_bytes_, offset + bytes);
+    end = std::max(end, offset + bytes);
     placed.insert(std::upper_bound(placed.begin(), placed.end(), v,
                                    [&](int a, int b) { return values_[a].offset < values_[b].offset; }),
                   v);
   }
+  return end;
 }
 
 std::unique_ptr<Program::Workspace> Program::make_workspace() const {
@@ -361,7 +442,12 @@ std::string Program::dump() const {
   out << steps_.size() << " steps, arena " << arena_bytes_ << " bytes of " << value_bytes_ << "\n";
   for (size_t s = 0; s < steps_.size(); ++s) {
     out << s << ": ";
-    for (int v : steps_[s].y) out << '%' << v << values_[v].spec.shape << ' ';
+    for (int v : steps_[s].y) {
+      const Value& root = values_[values_[v].root];
+      out << '%' << v << values_[v].spec.shape;
+      if (root.place == Place::arena) out << '@' << root.offset;
+      out << ' ';
+    }
     out << "= " << steps_[s].op->name() << '(';
     for (size_t i = 0; i < steps_[s].x.size(); ++i) out << (i ? ", %" : "%") << steps_[s].x[i];
     out << ")\n";

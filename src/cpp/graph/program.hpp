@@ -18,7 +18,8 @@ class Program {
   Program(const Graph& graph, Tensors feeds, Tensors fetches);
 
   // Values of the fetches, in memory of their own. ValueError when a feed's shape or dtype is not the compiled one.
-  // Effects happen in the order of recording; an exception before the first one leaves every variable as it was.
+  // A run computes first and commits last: writes of variables come after everything that does not read what they
+  // write, so an error (a bad label, a check) leaves every variable as it was.
   std::vector<Tensor> run(Tensors feeds);
 
   // Steps [first, last) of an epoch: step s feeds rows order[s * batch ...] of each source (rows s * batch ... where
@@ -72,6 +73,7 @@ class Program {
   };
 
   void plan();
+  size_t place(const std::vector<int>& order);  // gives these values their offsets; the bytes it took
   std::unique_ptr<Workspace> make_workspace() const;
   std::unique_ptr<Workspace> take_workspace();
   void give_back(std::unique_ptr<Workspace> workspace);

@@ -2,59 +2,13 @@
 
 #include <string>
 
+#include "graph/backward.hpp"
 #include "ops/elementwise.hpp"
 #include "ops/shape.hpp"
 
 namespace fastnn {
 
 namespace {
-
-// The backward of an op as an op of its own: eager, tape and program run it like any other.
-// Inputs: the x, y and dy that are needed, then what accumulating gradients start from; outputs: the gradients asked
-// for.
-class BackwardOp final : public Op {
- public:
-  BackwardOp(OpPtr op, std::vector<Spec> x_spec, std::vector<Spec> y_spec)
-      : op_(std::move(op)),
-        x_spec_(std::move(x_spec)),
-        y_spec_(std::move(y_spec)),
-        name_(std::string(op_->name()) + "_backward") {}
-
-  std::vector<Tensor> inputs;          // gathered while the node is built; moved out before apply
-  std::vector<int> x_at, y_at, dy_at;  // index into inputs, -1: not there
-  struct Request {
-    int x;           // which input's gradient
-    int accumulate;  // index into inputs, -1: overwrite
-  };
-  std::vector<Request> requests;
-
-  std::string_view name() const override { return name_; }
-  std::vector<Spec> infer(Specs) const override {
-    std::vector<Spec> specs;
-    for (const Request& r : requests) specs.push_back(x_spec_[r.x]);
-    return specs;
-  }
-  int in_place_of(size_t output) const override { return requests[output].accumulate; }
-  void forward(Tensors in, Tensors out) const override {
-    auto pick = [&](const std::vector<int>& at) {
-      std::vector<Tensor> tensors;
-      for (int i : at) tensors.push_back(i < 0 ? Tensor() : in[i]);
-      return tensors;
-    };
-    const auto x = pick(x_at), y = pick(y_at), dy = pick(dy_at);
-    std::vector<Gradient> dx(x_spec_.size());
-    for (size_t i = 0; i < requests.size(); ++i) dx[requests[i].x] = {out[i], requests[i].accumulate >= 0};
-    op_->backward({x_spec_, y_spec_, x, y, dy, dx});
-  }
-  void backward(const BackwardArgs&) const override {
-    throw StateError(cat(name_, ": gradients of gradients are not offered"));
-  }
-
- private:
-  OpPtr op_;
-  std::vector<Spec> x_spec_, y_spec_;
-  std::string name_;
-};
 
 struct Slot {
   Tensor gradient;

@@ -92,28 +92,47 @@ void run_moments(double* mean, double* squares, const T* x, int64_t n) {
   moments_of(static_cast<double>(x[0]), sum, square, static_cast<double>(n), mean, squares);
 }
 
+// dy behind the relu of y = scale d + shift, d = x - mean, brought before it.
 template <class T>
-void channel_gradients(double* sum, double* product, const T* dy, const T* x, const T* mean, int64_t rows,
-                       int64_t channels) {
+FASTNN_INLINE Vec<T> before_relu(Vec<T> dy, Vec<T> d, Vec<T> scale, Vec<T> shift) {
+  const Vec<T> zero{};
+  return fma(d, scale, shift) <= zero ? zero : dy;
+}
+
+template <class T, bool kRelu>
+void channel_gradients_of(double* sum, double* product, const T* dy, const T* x, const T* mean,
+                          [[maybe_unused]] ReluAfter<T> relu, int64_t rows, int64_t channels) {
   sum_channels<T>(
       rows, channels,
       [&](int64_t r, int64_t c, int width, Vec<T>& a, Vec<T>& b) {
-        const Vec<T> g = read(dy + r * channels + c, width);
+        const Vec<T> d = read(x + r * channels + c, width) - read(mean + c, width);
+        Vec<T> g = read(dy + r * channels + c, width);
+        if constexpr (kRelu) g = before_relu<T>(g, d, read(relu.scale + c, width), read(relu.shift + c, width));
         a += g;
-        b = fma(g, read(x + r * channels + c, width) - read(mean + c, width), b);
+        b = fma(g, d, b);
       },
       sum, product);
 }
 
 template <class T>
-void run_gradients(double* sum, double* product, const T* dy, const T* x, T mean, int64_t n) {
-  const Vec<T> m = splat(mean);
+void channel_gradients(double* sum, double* product, const T* dy, const T* x, const T* mean, ReluAfter<T> relu,
+                       int64_t rows, int64_t channels) {
+  (relu.scale ? channel_gradients_of<T, true> : channel_gradients_of<T, false>)(sum, product, dy, x, mean, relu, rows,
+                                                                                channels);
+}
+
+template <class T>
+void run_gradients(double* sum, double* product, const T* dy, const T* x, const T* mean, ReluAfter<T> relu, int64_t n) {
+  const Vec<T> m = splat(*mean);
+  const Vec<T> scale = relu.scale ? splat(*relu.scale) : Vec<T>{}, shift = relu.scale ? splat(*relu.shift) : Vec<T>{};
   sum_run<T>(
       n,
       [&](int64_t i, int width, Vec<T>& a, Vec<T>& b) {
-        const Vec<T> g = read(dy + i, width);  // 0 beyond width
+        const Vec<T> d = read(x + i, width) - m;
+        Vec<T> g = read(dy + i, width);  // 0 beyond width
+        if (relu.scale) g = before_relu<T>(g, d, scale, shift);
         a += g;
-        b = fma(g, read(x + i, width) - m, b);
+        b = fma(g, d, b);
       },
       sum, product);
 }
@@ -135,22 +154,32 @@ void forward(T* y, const T* x, const T* mean, const T* scale, const T* shift, in
     }
 }
 
-template <class T>
-void backward(T* dx, const T* dy, const T* x, const T* mean, const T* scale, const T* slope, const T* center,
-              int64_t step, int64_t rows, int64_t channels, bool accumulate) {
+template <class T, bool kRelu>
+void backward_of(T* dx, const T* dy, const T* x, const T* mean, const T* scale, const T* slope, const T* center,
+                 [[maybe_unused]] ReluAfter<T> relu, int64_t step, int64_t rows, int64_t channels, bool accumulate) {
   constexpr int L = kLanes<T>;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < channels; c += L) {
       const int width = width_at<T>(c, channels);
       const int64_t at = r * channels + c;
-      Vec<T> d = read(dy + at, width);
-      if (x)
-        d = fma(parameter(mean, step, c, width) - read(x + at, width), parameter(slope, step, c, width),
-                d - parameter(center, step, c, width));
-      d *= parameter(scale, step, c, width);
-      if (accumulate) d += read<T>(dx + at, width);
-      write(dx + at, d, width);
+      Vec<T> g = read(dy + at, width);
+      if (x) {
+        const Vec<T> d = read(x + at, width) - parameter(mean, step, c, width);
+        if constexpr (kRelu)
+          g = before_relu<T>(g, d, parameter(relu.scale, step, c, width), parameter(relu.shift, step, c, width));
+        g = fma(-d, parameter(slope, step, c, width), g - parameter(center, step, c, width));
+      }
+      g *= parameter(scale, step, c, width);
+      if (accumulate) g += read<T>(dx + at, width);
+      write(dx + at, g, width);
     }
+}
+
+template <class T>
+void backward(T* dx, const T* dy, const T* x, const T* mean, const T* scale, const T* slope, const T* center,
+              ReluAfter<T> relu, int64_t step, int64_t rows, int64_t channels, bool accumulate) {
+  (relu.scale ? backward_of<T, true> : backward_of<T, false>)(dx, dy, x, mean, scale, slope, center, relu, step, rows,
+                                                              channels, accumulate);
 }
 
 template <class T>

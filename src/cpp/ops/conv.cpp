@@ -8,6 +8,7 @@
 #include "core/parallel.hpp"
 #include "core/scratch.hpp"
 #include "kernels/table.hpp"
+#include "ops/finish.hpp"
 #include "ops/reduce.hpp"
 #include "ops/window.hpp"
 #include "ops/winograd.hpp"
@@ -105,6 +106,7 @@ struct SlidingSum {
   int64_t groups;
   const T* bias;
   bool accumulate;
+  Finish<T> finish;
 
   void run(const Axis& rows, const Axis& columns) const;
 };
@@ -146,7 +148,8 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
   Scratch<const T*> pointers(image_tasks * row_tasks * 2 * taps);
   const int64_t from_row = from_image.w * from_image.channels, to_row = to_image.w * to_image.channels;
   const int64_t from_size = from_image.h * from_row, to_size = to_image.h * to_row;
-  const bool whole_rows = groups == 1;  // neighbouring pixels are one run of channels
+  const bool whole_rows = groups == 1;                           // neighbouring pixels are one run of channels
+  const bool whole = rows.to_step == 1 && columns.to_step == 1;  // a task's rows have all their pixels
 
   parallel_for(image_tasks * row_tasks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
@@ -212,6 +215,9 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
             }
         }
       }
+      if (finish && whole)
+        for (int64_t n = n0; n < n0 + count_n; ++n)
+          finish(to + n * to_size + task_begin * to_row, (task_end - task_begin) * to_row);
     }
   });
 }
@@ -340,8 +346,14 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
 // (x, kernel, y); db = sum of dy over all pixels.
 class Conv2d final : public Op {
  public:
-  Conv2d(const ConvParams& params, bool has_bias) : p_(params), has_bias_(has_bias) {}
-  std::string_view name() const override { return "conv2d"; }
+  Conv2d(const ConvParams& params, bool has_bias, std::optional<Activation> then = std::nullopt)
+      : p_(params), has_bias_(has_bias), then_(then), name_(name_with("conv2d", then)) {}
+  std::string_view name() const override { return name_; }
+  std::shared_ptr<const Op> followed_by(const Activation& then) const override {
+    return then_ ? nullptr : std::make_shared<Conv2d>(p_, has_bias_, then);
+  }
+  // Pixels of one parity leave no whole rows to finish.
+  bool finishes_gradient(size_t i) const override { return i == 0 && p_.stride_h == 1 && p_.stride_w == 1; }
   std::vector<Spec> infer(Specs x) const override {
     const Shape &in = x[0].shape, &kernel = x[1].shape;
     if (kernel.rank() != 4)
@@ -406,11 +418,13 @@ class Conv2d final : public Op {
                               kernel[1],
                               p_.groups,
                               has_bias_ ? x[2].data<T>() : nullptr,
-                              false};
+                              false,
+                              Finish<T>(then_, y[0])};
       sum.run(forward_axis(rows(x[0].shape(), kernel)), forward_axis(columns(x[0].shape(), kernel)));
     });
   }
   bool reads_input(size_t i) const override { return i < 2; }
+  bool gradient_reads(size_t of, size_t input) const override { return of + input == 1; }
   void backward(const BackwardArgs& b) const override {
     with_float(b.x_spec[0].dtype, "conv2d", [&](auto zero) {
       using T = decltype(zero);
@@ -447,7 +461,8 @@ class Conv2d final : public Op {
                                 kernel[1],
                                 p_.groups,
                                 nullptr,
-                                b.dx[0].accumulate};
+                                b.dx[0].accumulate,
+                                Finish<T>(b.dx[0])};
         const std::vector<Axis> all_columns = backward_axes(ww);
         for (const Axis& h : backward_axes(wh))
           for (const Axis& w : all_columns) sum.run(h, w);
@@ -484,6 +499,8 @@ class Conv2d final : public Op {
 
   ConvParams p_;
   bool has_bias_;
+  std::optional<Activation> then_;
+  std::string name_;
 };
 
 }  // namespace

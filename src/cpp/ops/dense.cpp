@@ -14,8 +14,13 @@ namespace {
 // y = x W + b;  dx = dy W^T, dW = x^T dy, db = sum over rows of dy.  x: (..., K)  W: (K, N)  b: (N)  y: (..., N)
 class Dense final : public Op {
  public:
-  explicit Dense(bool has_bias) : has_bias_(has_bias) {}
-  std::string_view name() const override { return "dense"; }
+  explicit Dense(bool has_bias, std::optional<Activation> then = std::nullopt)
+      : has_bias_(has_bias), then_(then), name_(name_with("dense", then)) {}
+  std::string_view name() const override { return name_; }
+  std::shared_ptr<const Op> followed_by(const Activation& then) const override {
+    return then_ ? nullptr : std::make_shared<Dense>(has_bias_, then);
+  }
+  bool finishes_gradient(size_t i) const override { return i == 0; }
   std::vector<Spec> infer(Specs x) const override {
     const Shape &in = x[0].shape, &kernel = x[1].shape;
     if (kernel.rank() != 2) throw ValueError(cat("dense: expected kernel of shape (in, out), got ", kernel));
@@ -36,10 +41,11 @@ class Dense final : public Op {
       using T = decltype(zero);
       const int64_t K = x[1].shape()[0], N = x[1].shape()[1], M = numel(x[0].shape(), 0, x[0].rank() - 1);
       gemm<T>(M, N, K, {x[0].data<T>(), K, 1}, {x[1].data<T>(), N, 1}, y[0].data<T>(), N,
-              has_bias_ ? x[2].data<T>() : nullptr, false);
+              has_bias_ ? x[2].data<T>() : nullptr, false, Finish<T>(then_, y[0]));
     });
   }
   bool reads_input(size_t i) const override { return i < 2; }
+  bool gradient_reads(size_t of, size_t input) const override { return of + input == 1; }
   void backward(const BackwardArgs& b) const override {
     with_float(b.x_spec[0].dtype, "dense", [&](auto zero) {
       using T = decltype(zero);
@@ -48,7 +54,7 @@ class Dense final : public Op {
       const T* dy = b.dy[0].data<T>();
       if (b.dx[0])
         gemm<T>(M, K, N, {dy, N, 1}, {b.x[1].data<T>(), 1, N}, b.dx[0].to.template data<T>(), K, nullptr,
-                b.dx[0].accumulate);
+                b.dx[0].accumulate, Finish<T>(b.dx[0]));
       if (b.dx[1])
         gemm<T>(K, N, M, {b.x[0].data<T>(), 1, K}, {dy, N, 1}, b.dx[1].to.template data<T>(), N, nullptr,
                 b.dx[1].accumulate);
@@ -58,6 +64,8 @@ class Dense final : public Op {
 
  private:
   bool has_bias_;
+  std::optional<Activation> then_;
+  std::string name_;
 };
 
 // Y = A' B', A' = A or A^T on the last two axes.

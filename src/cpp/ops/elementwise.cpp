@@ -9,6 +9,7 @@
 #include "core/scratch.hpp"
 #include "kernels/table.hpp"
 #include "ops/broadcast.hpp"
+#include "ops/finish.hpp"
 #include "ops/reduce.hpp"
 
 namespace fastnn {
@@ -76,6 +77,9 @@ class UnaryOp final : public Op {
       }
     });
   }
+  std::optional<Activation> activation() const override { return Activation{kind_, a_, b_}; }
+  bool may_overwrite(size_t, size_t) const override { return true; }
+  bool gradient_may_overwrite(size_t, bool last) const override { return last; }
   bool reads_input(size_t) const override { return kernel32().reads_x; }
   bool reads_output(size_t) const override { return kernel32().reads_y; }
   void backward(const BackwardArgs& b) const override {
@@ -120,8 +124,14 @@ T binary_integer(Binary kind, T a, T b) {
 
 class BinaryOp final : public Op {
  public:
-  explicit BinaryOp(Binary kind) : kind_(kind) {}
-  std::string_view name() const override { return kBinaryNames[static_cast<int>(kind_)]; }
+  explicit BinaryOp(Binary kind, std::optional<Activation> then = std::nullopt)
+      : kind_(kind), then_(then), name_(name_with(kBinaryNames[static_cast<int>(kind)], then)) {}
+  std::string_view name() const override { return name_; }
+  std::shared_ptr<const Op> followed_by(const Activation& then) const override {
+    return then_ ? nullptr : std::make_shared<BinaryOp>(kind_, then);
+  }
+  bool may_overwrite(size_t, size_t) const override { return true; }
+  bool gradient_may_overwrite(size_t, bool last) const override { return last; }
   std::vector<Spec> infer(Specs x) const override {
     if (x[0].dtype != x[1].dtype)
       throw TypeError(cat(name(), ": expected two operands of one dtype, got ", x[0].dtype, " and ", x[1].dtype));
@@ -138,8 +148,10 @@ class BinaryOp final : public Op {
       T* py = y[0].data<T>();
       if constexpr (std::is_floating_point_v<T>) {
         const auto& kernel = kernels_for<T>().elementwise.binary[static_cast<int>(kind_)];
+        const Finish<T> finish(then_, y[0]);
         loop.run(kWork, [&](int64_t first, const auto& at, int64_t n) {
           kernel.forward(py + first, x1 + at[0], step[0], x2 + at[1], step[1], n);
+          finish(py + first, n);
         });
       } else if constexpr (!std::is_same_v<T, bool>) {
         loop.run(kWork, [&](int64_t first, const auto& at, int64_t n) {
@@ -181,6 +193,8 @@ class BinaryOp final : public Op {
 
  private:
   Binary kind_;
+  std::optional<Activation> then_;
+  std::string name_;
 };
 
 class Cast final : public Op {
@@ -214,6 +228,10 @@ class Cast final : public Op {
 };
 
 }  // namespace
+
+std::string name_with(std::string_view op, const std::optional<Activation>& then) {
+  return then ? cat(op, "+", kUnaryNames[static_cast<int>(then->kind)]) : std::string(op);
+}
 
 OpPtr cast(DType dtype) { return std::make_shared<Cast>(dtype); }
 OpPtr unary(Unary kind, double a, double b) { return std::make_shared<UnaryOp>(kind, a, b); }

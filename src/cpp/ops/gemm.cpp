@@ -24,7 +24,7 @@ constexpr int64_t kFmaPerWork = 32;
 
 template <class T>
 void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64_t c_row, const T* bias,
-          bool accumulate) {
+          bool accumulate, const Finish<T>& finish) {
   if (m == 0 || n == 0) return;
   const auto& kernel = kernels_for<T>().gemm;
   const int64_t nr = kernel.nr, panels = (n + nr - 1) / nr;
@@ -68,11 +68,20 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
                     .bias = bias && k0 + kGemmDepth >= k ? bias + j : nullptr,
                     .accumulate = accumulate || k0 > 0});
       }
+      if (finish) {
+        const int64_t rows = std::min(row_block, m - i);
+        if (columns == c_row)
+          finish(c + i * c_row, rows * columns);
+        else
+          for (int64_t r = i; r < i + rows; ++r) finish(c + r * c_row + j, columns);
+      }
     }
   });
 }
 
-template void gemm(int64_t, int64_t, int64_t, Matrix<float>, Matrix<float>, float*, int64_t, const float*, bool);
-template void gemm(int64_t, int64_t, int64_t, Matrix<double>, Matrix<double>, double*, int64_t, const double*, bool);
+template void gemm(int64_t, int64_t, int64_t, Matrix<float>, Matrix<float>, float*, int64_t, const float*, bool,
+                   const Finish<float>&);
+template void gemm(int64_t, int64_t, int64_t, Matrix<double>, Matrix<double>, double*, int64_t, const double*, bool,
+                   const Finish<double>&);
 
 }  // namespace fastnn

@@ -3,6 +3,8 @@
 #pragma once
 #include <cstdint>
 
+#include "ops/finish.hpp"
+
 namespace fastnn {
 
 template <class T>
@@ -11,12 +13,13 @@ struct Matrix {
   int64_t row, col;  // element (i, j) is data[i * row + j * col]
 };
 
-// C[m, n] = (accumulate ? C : 0) + A[m, k] * B[k, n] + bias[n]; bias may be null. C's rows are c_row apart.
+// C[m, n] = (accumulate ? C : 0) + A[m, k] * B[k, n] + bias[n], then finished; bias may be null. C's rows are c_row
+// apart.
 // Sums over k run in blocks of kGemmDepth, each one chain of fma, the blocks added in order: the bits of a row do not
 // depend on m, on the packing or on the threads.
 constexpr int64_t kGemmDepth = 256;
 template <class T>
 void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64_t c_row, const T* bias,
-          bool accumulate);
+          bool accumulate, const Finish<T>& finish = {});
 
 }  // namespace fastnn

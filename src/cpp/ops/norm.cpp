@@ -6,6 +6,7 @@
 #include "core/parallel.hpp"
 #include "core/scratch.hpp"
 #include "kernels/table.hpp"
+#include "ops/finish.hpp"
 
 namespace fastnn {
 
@@ -28,6 +29,11 @@ struct Channels {
   int64_t chunks() const { return (outer + chunk_rows() - 1) / chunk_rows(); }
   int64_t rows_of(int64_t chunk) const { return std::min(chunk_rows(), outer - chunk * chunk_rows()); }
 };
+
+template <class T>
+kernels::ReluAfter<T> from_channel(kernels::ReluAfter<T> relu, int64_t c) {
+  return relu.scale ? kernels::ReluAfter<T>{relu.scale + c, relu.shift + c} : relu;
+}
 
 // The longest run summed at once where channels are not last.
 constexpr int64_t kRun = 16384;
@@ -79,9 +85,10 @@ void moments(const T* x, const Channels& v, double* mean, double* variance) {
   });
 }
 
-// Per channel sum(dy) and sum(dy (x - mean)).
+// Per channel sum(dy) and sum(dy (x - mean)), dy taken to before the relu if there is one.
 template <class T>
-void gradient_sums(const T* dy, const T* x, const T* mean, const Channels& v, double* sum, double* product) {
+void gradient_sums(const T* dy, const T* x, const T* mean, kernels::ReluAfter<T> relu, const Channels& v, double* sum,
+                   double* product) {
   const auto& k = kernels_for<T>().norm;
   if (v.last()) {
     const int64_t chunks = v.chunks(), C = v.channels;
@@ -89,7 +96,7 @@ void gradient_sums(const T* dy, const T* x, const T* mean, const Channels& v, do
     parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t at = i * v.chunk_rows() * C;
-        k.channel_gradients(&sums[i * C], &products[i * C], dy + at, x + at, mean, v.rows_of(i), C);
+        k.channel_gradients(&sums[i * C], &products[i * C], dy + at, x + at, mean, relu, v.rows_of(i), C);
       }
     });
     for (int64_t c = 0; c < C; ++c) {
@@ -106,7 +113,7 @@ void gradient_sums(const T* dy, const T* x, const T* mean, const Channels& v, do
       sum[c] = product[c] = 0;
       for_runs(v, c, [&](int64_t at, int64_t count) {
         double run_sum, run_product;
-        k.run_gradients(&run_sum, &run_product, dy + at, x + at, mean[c], count);
+        k.run_gradients(&run_sum, &run_product, dy + at, x + at, mean + c, from_channel(relu, c), count);
         sum[c] += run_sum;
         product[c] += run_product;
       });
@@ -139,15 +146,63 @@ void write_channels(const Gradient& to, int64_t channels, const F& f) {
   for (int64_t c = 0; c < channels; ++c) p[c] = (to.accumulate ? p[c] : T(0)) + static_cast<T>(f(c));
 }
 
+template <class T>
+void normalize(T* y, const T* x, const T* mean, const T* scale, const T* shift, const Channels& v,
+               const Finish<T>& finish) {
+  const auto kernel = kernels_for<T>().norm.forward;
+  for_blocks(v, [&](int64_t at, int64_t rows, int64_t columns, int64_t c, int64_t step) {
+    kernel(y + at, x + at, mean + c, scale + c, shift + c, step, rows, columns);
+    finish(y + at, rows * columns);
+  });
+}
+
+// y = scale (x - mean) + shift per channel, with the mean, scale and shift that a batch normalisation has left.
+class Normalize final : public Op {
+ public:
+  Normalize(int64_t axis, std::optional<Activation> then)
+      : axis_(axis), then_(then), name_(name_with("normalize", then)) {}
+  std::string_view name() const override { return name_; }
+  bool differentiable() const override { return false; }
+  std::vector<Spec> infer(Specs x) const override { return {x[0]}; }
+  void forward(Tensors x, Tensors y) const override {
+    with_float(x[0].dtype(), "normalize", [&](auto zero) {
+      using T = decltype(zero);
+      const Channels v(x[0].shape(), normalize_axis(axis_, x[0].rank(), "normalize"));
+      if (v.channels == 0 || v.count() == 0) return;
+      const T *px = x[0].data<T>(), *mean = x[1].data<T>(), *scale = x[2].data<T>(), *shift = x[3].data<T>();
+      normalize(y[0].data<T>(), px, mean, scale, shift, v, Finish<T>(then_, y[0]));
+    });
+  }
+
+ private:
+  int64_t axis_;
+  std::optional<Activation> then_;
+  std::string name_;
+};
+
 class BatchNormalization final : public Op {
  public:
-  BatchNormalization(int64_t axis, double epsilon, bool training, bool has_gamma, bool has_beta)
+  BatchNormalization(int64_t axis, double epsilon, bool training, bool has_gamma, bool has_beta,
+                     std::optional<Activation> then = std::nullopt)
       : axis_(axis),
         epsilon_(epsilon),
         training_(training),
         gamma_(has_gamma ? (training ? 1 : 3) : 0),
-        beta_(has_beta ? (training ? 1 : 3) + (has_gamma ? 1 : 0) : 0) {}
-  std::string_view name() const override { return title(); }
+        beta_(has_beta ? (training ? 1 : 3) + (has_gamma ? 1 : 0) : 0),
+        then_(then),
+        name_(name_with(title(), then)) {}
+  std::string_view name() const override { return name_; }
+  std::shared_ptr<const Op> followed_by(const Activation& then) const override {
+    if (then_) return nullptr;
+    return std::make_shared<BatchNormalization>(axis_, epsilon_, training_, gamma_ > 0, beta_ > 0, then);
+  }
+  bool finishes_gradient(size_t i) const override { return i == 0; }
+  std::optional<Again> again() const override {
+    if (!training_) return std::nullopt;
+    return Again{std::make_shared<Normalize>(axis_, then_), {0}, {1, 3, 4}};
+  }
+  bool may_overwrite(size_t output, size_t input) const override { return output == 0 && input == 0; }
+  bool gradient_may_overwrite(size_t i, bool) const override { return i == 0; }
   std::vector<Spec> infer(Specs x) const override {
     const Spec& in = x[0];
     if (!is_floating(in.dtype))
@@ -167,7 +222,8 @@ class BatchNormalization final : public Op {
     for (int d = 0; d < in.shape.rank(); ++d)
       if (d != axis && in.shape[d] == 0)
         throw ValueError(cat(title(), ": expected at least one value per channel, got x of shape ", in.shape));
-    return {in, {{channels}, in.dtype}, {{channels}, in.dtype}};
+    const Spec parameter{{channels}, in.dtype};
+    return {in, parameter, parameter, parameter, parameter};  // y, mean, variance, scale and shift
   }
   void forward(Tensors x, Tensors y) const override {
     with_float(x[0].dtype(), title(), [&](auto zero) {
@@ -176,32 +232,31 @@ class BatchNormalization final : public Op {
       const int64_t C = v.channels;
       if (C == 0 || v.count() == 0) return;
       const T* px = x[0].data<T>();
-      Scratch<T> scale(C), shift(C);
-      Scratch<double> mean(training_ ? C : 0), variance(training_ ? C : 0);
-      if (training_) moments(px, v, mean.data(), variance.data());
+      Scratch<double> moment(training_ ? 2 * C : 0);
+      Scratch<T> parameters(training_ ? 0 : 2 * C);
+      T* const scale = training_ ? y[3].data<T>() : parameters.data();
+      T* const shift = training_ ? y[4].data<T>() : parameters.data() + C;
+      if (training_) moments(px, v, moment.data(), moment.data() + C);
       const T *gamma = gamma_ ? x[gamma_].data<T>() : nullptr, *beta = beta_ ? x[beta_].data<T>() : nullptr;
-      T* saved_mean = training_ ? y[1].data<T>() : x[1].data<T>();
+      T* mean = training_ ? y[1].data<T>() : x[1].data<T>();
       for (int64_t c = 0; c < C; ++c) {
         double rest = 0;  // the part of the mean that T has no room for
         if (training_) {
-          saved_mean[c] = static_cast<T>(mean[c]);
-          y[2].data<T>()[c] = static_cast<T>(variance[c]);
-          rest = mean[c] - static_cast<double>(saved_mean[c]);
+          mean[c] = static_cast<T>(moment[c]);
+          y[2].data<T>()[c] = static_cast<T>(moment[C + c]);
+          rest = moment[c] - static_cast<double>(mean[c]);
         }
-        const double var = training_ ? variance[c] : static_cast<double>(x[2].data<T>()[c]);
-        const double s = (gamma ? static_cast<double>(gamma[c]) : 1.0) / std::sqrt(var + epsilon_);
+        const double variance = training_ ? moment[C + c] : static_cast<double>(x[2].data<T>()[c]);
+        const double s = (gamma ? static_cast<double>(gamma[c]) : 1.0) / std::sqrt(variance + epsilon_);
         scale[c] = static_cast<T>(s);
         shift[c] = static_cast<T>((beta ? static_cast<double>(beta[c]) : 0.0) - rest * s);
       }
-      const auto normalize = kernels_for<T>().norm.forward;
-      T* py = y[0].data<T>();
-      for_blocks(v, [&](int64_t at, int64_t rows, int64_t columns, int64_t c, int64_t step) {
-        normalize(py + at, px + at, saved_mean + c, scale.data() + c, shift.data() + c, step, rows, columns);
-      });
+      normalize(y[0].data<T>(), px, mean, scale, shift, v, Finish<T>(then_, y[0]));
     });
   }
   bool reads_input(size_t i) const override { return i == 0 || i == gamma_ || (!training_ && i < 3); }
-  bool reads_output(size_t i) const override { return training_ && i > 0; }
+  bool reads_output(size_t i) const override { return training_ && i > 0 && (i < 3 || then_); }
+  bool differentiates(const Activation& then) const override { return training_ && then.kind == kernels::Unary::relu; }
   // With x^ = (x - mean) rstd: dbeta = sum dy, dgamma = sum dy x^. Inference: dx = gamma rstd dy. Training, where mean
   // and variance move with x: dx = gamma rstd (dy - mean(dy) - x^ mean(dy x^)).
   void backward(const BackwardArgs& b) const override {
@@ -213,10 +268,12 @@ class BatchNormalization final : public Op {
       const T* mean = (training_ ? b.y[1] : b.x[1]).template data<T>();
       const T* variance = (training_ ? b.y[2] : b.x[2]).template data<T>();
       const T* gamma = gamma_ ? b.x[gamma_].data<T>() : nullptr;
+      kernels::ReluAfter<T> relu;
+      if (then_) relu = {b.y[3].data<T>(), b.y[4].data<T>()};
       Scratch<double> sum(C), product(C), rstd(C);
       bool sums = training_;
       for (size_t i = 1; i < b.dx.size(); ++i) sums |= static_cast<bool>(b.dx[i]);
-      if (sums && C > 0) gradient_sums(dy, x, mean, v, sum.data(), product.data());
+      if (sums && C > 0) gradient_sums(dy, x, mean, relu, v, sum.data(), product.data());
       for (int64_t c = 0; c < C; ++c) rstd[c] = 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon_);
       const auto scale_of = [&](int64_t c) { return (gamma ? static_cast<double>(gamma[c]) : 1.0) * rstd[c]; };
       if (b.dx[0] && v.count() > 0) {
@@ -230,9 +287,11 @@ class BatchNormalization final : public Op {
         const auto kernel = kernels_for<T>().norm.backward;
         T* dx = b.dx[0].to.template data<T>();
         const bool accumulate = b.dx[0].accumulate;
+        const Finish<T> finish(b.dx[0]);
         for_blocks(v, [&](int64_t at, int64_t rows, int64_t columns, int64_t c, int64_t step) {
           kernel(dx + at, dy + at, training_ ? x + at : nullptr, mean + c, scale.data() + c, slope.data() + c,
-                 center.data() + c, step, rows, columns, accumulate);
+                 center.data() + c, from_channel(relu, c), step, rows, columns, accumulate);
+          finish(dx + at, rows * columns);
         });
       }
       if (gamma_) write_channels<T>(b.dx[gamma_], C, [&](int64_t c) { return product[c] * rstd[c]; });
@@ -250,6 +309,8 @@ class BatchNormalization final : public Op {
   double epsilon_;
   bool training_;
   size_t gamma_, beta_;  // which input, 0: there is none
+  std::optional<Activation> then_;
+  std::string name_;
 };
 
 // y = gamma x^ + beta, x^ = (x - mean) rstd, with mean and rstd of each row: the elements of the last axes.

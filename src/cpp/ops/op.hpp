@@ -2,21 +2,33 @@
 // family holds the definitions; a factory per op is all that its header shows.
 #pragma once
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "core/tensor.hpp"
+#include "kernels/elementwise.hpp"
 
 namespace fastnn {
 
 using Specs = std::span<const Spec>;
 using Tensors = std::span<const Tensor>;
 
+// An elementwise function of one tensor.
+struct Activation {
+  kernels::Unary kind;
+  double a = 0, b = 0;
+};
+
 // Where one gradient goes: undefined `to` means nobody asked for it.
 struct Gradient {
   Tensor to;
   bool accumulate = false;  // add to `to` (which holds earlier contributions) instead of overwriting it
+  // The activation that made this input of the op: the finished gradient is multiplied by its derivative, which reads
+  // `at`. Only where Op::finishes_gradient says so.
+  std::optional<Activation> through = std::nullopt;
+  Tensor at = {};
   explicit operator bool() const { return static_cast<bool>(to); }
 };
 
@@ -53,6 +65,31 @@ class Op {
   virtual int in_place_of(size_t /*output*/) const { return -1; }
   // Inputs [0, writes) are variables that forward updates in place: an effect.
   virtual size_t writes(size_t /*inputs*/) const { return 0; }
+
+  // What the compiler of programs may do with the op; the bits stay the same.
+  virtual std::optional<Activation> activation() const { return std::nullopt; }  // that it is, if it is one
+  // This op with y[0] passed through the activation, null if it cannot.
+  virtual std::shared_ptr<const Op> followed_by(const Activation&) const { return nullptr; }
+  // Whether what followed_by gives can be differentiated as a whole.
+  virtual bool differentiates(const Activation&) const { return false; }
+  // Whether the gradient of one input reads another: where not, a large input can be forgotten between the two.
+  virtual bool gradient_reads(size_t /*of*/, size_t input) const { return reads_input(input); }
+  virtual bool finishes_gradient(size_t /*input*/) const { return false; }
+  // relu before the op is relu after it, for y[0] and for the gradient.
+  virtual bool commutes_with_relu() const { return false; }
+  // An output may take the memory of an input of its size that nobody reads any more.
+  virtual bool may_overwrite(size_t /*output*/, size_t /*input*/) const { return false; }
+  // The gradient of an input may take the memory of dy; `last`: backward serves no other one after it.
+  virtual bool gradient_may_overwrite(size_t /*input*/, bool /*last*/) const { return false; }
+  // How y[0] is computed anew, to the bit and in one walk, from some inputs and other outputs: what is large can then
+  // be forgotten between the forward and the backward pass.
+  struct Again {
+    std::shared_ptr<const Op> op;
+    std::vector<int> x, y;  // its inputs: these of the op's inputs, then these of its outputs
+  };
+  virtual std::optional<Again> again() const { return std::nullopt; }
+  // Runs although nobody reads its outputs: it may refuse the step by an error.
+  virtual bool refuses() const { return false; }
 };
 
 using OpPtr = std::shared_ptr<const Op>;

@@ -2,6 +2,7 @@
 
 #include "core/parallel.hpp"
 #include "kernels/table.hpp"
+#include "ops/finish.hpp"
 #include "ops/window.hpp"
 
 namespace fastnn {
@@ -13,12 +14,15 @@ namespace {
 class Pool2d final : public Op {
  public:
   enum class Extent { window, image, image_keepdims };
-  Pool2d(Pool kind, Extent extent, const PoolParams& params) : kind_(kind), extent_(extent), p_(params) {}
+  Pool2d(Pool kind, Extent extent, const PoolParams& params, std::optional<Activation> then = std::nullopt)
+      : kind_(kind), extent_(extent), p_(params), then_(then), name_(name_with(title(), then)) {}
 
-  std::string_view name() const override {
-    if (extent_ == Extent::window) return kind_ == Pool::max ? "max_pool2d" : "average_pool2d";
-    return kind_ == Pool::max ? "global_max_pool2d" : "global_average_pool2d";
+  std::string_view name() const override { return name_; }
+  std::shared_ptr<const Op> followed_by(const Activation& then) const override {
+    return then_ ? nullptr : std::make_shared<Pool2d>(kind_, extent_, p_, then);
   }
+  bool finishes_gradient(size_t) const override { return true; }
+  bool commutes_with_relu() const override { return kind_ == Pool::max; }
   std::vector<Spec> infer(Specs x) const override {
     const Shape& in = x[0].shape;
     const std::string op(name());
@@ -50,11 +54,13 @@ class Pool2d final : public Op {
       const auto& k = kernels_for<T>().pool;
       const kernels::PoolSizes s = sizes(x[0].shape());
       const int64_t in = s.h * s.w * s.channels, out_row = s.out_w * s.channels;
+      const Finish<T> finish(then_, y[0]);
       auto each_row = [&](auto&& row) {
         parallel_for(x[0].shape()[0] * s.out_h, grain_for(out_row * s.size_h * s.size_w / 8),
                      [&](int64_t begin, int64_t end) {
                        for (int64_t i = begin; i < end; ++i)
                          row(i * out_row, x[0].data<T>() + i / s.out_h * in, i % s.out_h);
+                       finish(y[0].data<T>() + begin * out_row, (end - begin) * out_row);
                      });
       };
       if (kind_ == Pool::average)
@@ -80,12 +86,14 @@ class Pool2d final : public Op {
       const int64_t in_row = s.w * s.channels, out = s.out_h * s.out_w * s.channels;
       T* const dx = b.dx[0].to.template data<T>();
       const bool accumulate = b.dx[0].accumulate;
+      const Finish<T> finish(b.dx[0]);
       auto each_row = [&](auto&& row) {
         parallel_for(shape[0] * s.h, grain_for(in_row), [&](int64_t begin, int64_t end) {
           for (int64_t i = begin; i < end; ++i) {
             const int64_t at = i / s.h * out;
             row(dx + i * in_row, b.dy[0].data<T>() + at, at, i % s.h);
           }
+          finish(dx + begin * in_row, (end - begin) * in_row);
         });
       };
       if (kind_ == Pool::average)
@@ -102,6 +110,10 @@ class Pool2d final : public Op {
   }
 
  private:
+  const char* title() const {
+    if (extent_ == Extent::window) return kind_ == Pool::max ? "max_pool2d" : "average_pool2d";
+    return kind_ == Pool::max ? "global_max_pool2d" : "global_average_pool2d";
+  }
   Window rows(const Shape& in) const { return window(in[1], p_.size_h, p_.stride_h, 1, p_.same); }
   Window columns(const Shape& in) const { return window(in[2], p_.size_w, p_.stride_w, 1, p_.same); }
   kernels::PoolSizes sizes(const Shape& in) const {
@@ -113,6 +125,8 @@ class Pool2d final : public Op {
   Pool kind_;
   Extent extent_;
   PoolParams p_;
+  std::optional<Activation> then_;
+  std::string name_;
 };
 
 }  // namespace

@@ -19,6 +19,7 @@ from fastnn._typing import ArrayLike
 __all__ = [
     "binary_crossentropy",
     "categorical_crossentropy",
+    "check_finite",
     "mean_absolute_error",
     "mean_squared_error",
     "sparse_categorical_crossentropy",
@@ -44,6 +45,21 @@ def weighted_mean(
         1.0
     """
     return _core.weighted_mean(values, sample_weight, normalizer, reduction)
+
+
+def check_finite(x: ArrayLike, message: str = "a value is not finite") -> None:
+    """Refuse what is not finite: NaN and the infinities.
+
+    In a recorded step it runs before anything is written, so the whole step is refused: weights, optimizer and moving
+    averages stay as they were.
+
+    Shapes: x (...), float32 or float64.
+    Raises: FloatingPointError with `message`.
+    Example:
+        >>> import fastnn
+        >>> fastnn.ops.check_finite([1.0, 2.0])
+    """
+    _core.check_finite(x, message)
 
 
 def categorical_crossentropy(

@@ -1,0 +1,52 @@
+#include "graph/backward.hpp"
+
+#include <array>
+
+namespace fastnn {
+
+namespace {
+
+// Room for n values: on the stack for the few that most ops have, as a program runs backward ops at every step.
+template <class V>
+class Few {
+ public:
+  explicit Few(size_t n) : n_(n), more_(n > few_.size() ? n : 0) {}
+  V& operator[](size_t i) { return data()[i]; }
+  operator std::span<const V>() { return {data(), n_}; }
+
+ private:
+  V* data() { return more_.empty() ? few_.data() : more_.data(); }
+  size_t n_;
+  std::array<V, 6> few_;
+  std::vector<V> more_;
+};
+
+}  // namespace
+
+std::vector<Spec> BackwardOp::infer(Specs) const {
+  std::vector<Spec> specs;
+  for (const Request& r : requests) specs.push_back(x_spec_[r.x]);
+  return specs;
+}
+
+bool BackwardOp::may_overwrite(size_t output, size_t input) const {
+  const Request& r = requests[output];
+  return r.accumulate < 0 && static_cast<int>(input) == dy_at[0] &&
+         op_->gradient_may_overwrite(r.x, output + 1 == requests.size());
+}
+
+void BackwardOp::forward(Tensors in, Tensors out) const {
+  Few<Tensor> x(x_at.size()), y(y_at.size());
+  for (size_t i = 0; i < x_at.size(); ++i)
+    if (x_at[i] >= 0) x[i] = in[x_at[i]];
+  for (size_t i = 0; i < y_at.size(); ++i)
+    if (y_at[i] >= 0) y[i] = in[y_at[i]];
+  Few<Gradient> dx(x_spec_.size());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const Request& r = requests[i];
+    dx[r.x] = {out[i], r.accumulate >= 0, r.through, r.at < 0 ? Tensor() : in[r.at]};
+  }
+  op_->backward({x_spec_, y_spec_, x, y, {&in[dy_at[0]], 1}, dx});
+}
+
+}  // namespace fastnn

@@ -1,0 +1,281 @@
+#include "graph/fuse.hpp"
+
+#include <unordered_map>
+#include <unordered_set>
+
+#include "graph/backward.hpp"
+
+namespace fastnn {
+
+namespace {
+
+class Fuser {
+ public:
+  Fuser(std::vector<Node> nodes, Tensors fetches) : nodes_(std::move(nodes)), dead_(nodes_.size(), 0) {
+    for (const Tensor& t : fetches) fetched_.insert(t.id());
+    index();
+  }
+
+  std::vector<Node> run() {
+    for (size_t n = 0; n < nodes_.size(); ++n) relu_after_pool(n);
+    for (size_t n = 0; n < nodes_.size(); ++n) activation_into_producer(n);
+    for (size_t n = 0; n < nodes_.size(); ++n) derivative_into_consumer(n);
+    for (size_t n = 0; n < nodes_.size(); ++n) derivative_into_producer(n);
+    split_gradients();
+    std::unordered_map<size_t, Node> before;  // nodes to go before these
+    for (size_t n = 0; n < nodes_.size(); ++n) compute_again(n, before);
+    std::vector<Node> left;
+    for (size_t n = 0; n < nodes_.size(); ++n) {
+      if (const auto found = before.find(n); found != before.end()) left.push_back(std::move(found->second));
+      if (!dead_[n]) left.push_back(std::move(nodes_[n]));
+    }
+    return left;
+  }
+
+ private:
+  void index() {
+    producer_.clear();
+    readers_.clear();
+    for (size_t n = 0; n < nodes_.size(); ++n) {
+      if (dead_[n]) continue;
+      for (const Tensor& t : nodes_[n].y) producer_[t.id()] = n;
+      for (const Tensor& t : nodes_[n].x) readers_[t.id()].push_back(n);
+    }
+  }
+  static const BackwardOp* backward_of(const Node& node) { return dynamic_cast<const BackwardOp*>(node.op.get()); }
+  // The one node that reads a value, and reads it once; null if others do or somebody fetches it.
+  Node* sole_reader(const Tensor& t) {
+    const auto found = readers_.find(t.id());
+    if (fetched_.contains(t.id()) || found == readers_.end() || found->second.size() != 1) return nullptr;
+    return &nodes_[found->second[0]];
+  }
+  Node* producer(const Tensor& t) {
+    const auto found = producer_.find(t.id());
+    return found == producer_.end() ? nullptr : &nodes_[found->second];
+  }
+  static bool is_large(const Tensor& t) {
+    constexpr int64_t kLarge = 1 << 20;  // bytes; under it memory is cheap and stays in cache
+    return numel(t.shape()) * static_cast<int64_t>(item_size(t.dtype())) >= kLarge;
+  }
+  size_t number(const Node* node) const { return static_cast<size_t>(node - nodes_.data()); }
+  // A backward node of one gradient that is overwritten, of this op if one is named.
+  static const BackwardOp* simple_backward(const Node* node, const Op* op) {
+    const BackwardOp* b = node ? backward_of(*node) : nullptr;
+    const bool simple = b && b->requests.size() == 1 && b->requests[0].accumulate < 0 && !b->requests[0].through;
+    return simple && (!op || b->op().get() == op) ? b : nullptr;
+  }
+
+  // pool(relu(x)) = relu(pool(x)), and the same backwards: relu and its derivative on a quarter of the values, and x
+  // need not be kept. A window's maximum is the same pixel either way, unless none is positive and nothing flows back.
+  void relu_after_pool(size_t n) {
+    Node& relu = nodes_[n];
+    const auto activation = relu.op->activation();
+    if (dead_[n] || !activation || activation->kind != kernels::Unary::relu || fetched_.contains(relu.y[0].id()))
+      return;
+    const auto found = readers_.find(relu.y[0].id());
+    if (found == readers_.end() || found->second.size() > 2) return;
+    Node *pool = nullptr, *relu_back = nullptr;
+    for (size_t reader : found->second) {
+      if (nodes_[reader].op->commutes_with_relu() && !pool)
+        pool = &nodes_[reader];
+      else if (simple_backward(&nodes_[reader], relu.op.get()) && !relu_back)
+        relu_back = &nodes_[reader];
+      else
+        return;
+    }
+    if (!pool) return;
+    Node* pool_back = nullptr;
+    const BackwardOp* of_relu = nullptr;
+    if (relu_back) {
+      of_relu = simple_backward(relu_back, nullptr);
+      const Tensor& dy = relu_back->x[of_relu->dy_at[0]];
+      pool_back = producer(dy);
+      if (!simple_backward(pool_back, pool->op.get()) || sole_reader(dy) != relu_back) return;
+    }
+
+    const Tensor pooled = Tensor::placeholder(pool->y[0].spec(), nullptr);
+    Node new_pool{pool->op, {relu.x[0]}, pool->y}, new_relu{relu.op, {pooled}, {pool->y[0]}};
+    new_pool.y[0] = pooled;
+    if (pool_back) {
+      const BackwardOp& of_pool = *simple_backward(pool_back, nullptr);
+      const Tensor gradient = Tensor::placeholder(pooled.spec(), nullptr);
+      auto op =
+          std::make_shared<BackwardOp>(relu.op, std::vector<Spec>{pooled.spec()}, std::vector<Spec>{pooled.spec()});
+      op->x_at = {-1};
+      op->y_at = {0};
+      op->dy_at = {1};
+      op->requests = {{.x = 0, .accumulate = -1}};
+      Node new_relu_back{op, {new_relu.y[0], pool_back->x[of_pool.dy_at[0]]}, {gradient}};
+      Node new_pool_back{pool_back->op, pool_back->x, relu_back->y};
+      new_pool_back.x[of_pool.dy_at[0]] = gradient;
+      *pool_back = std::move(new_relu_back);
+      *relu_back = std::move(new_pool_back);
+    }
+    *pool = std::move(new_relu);
+    relu = std::move(new_pool);
+    index();
+  }
+
+  // f(op(x)) as one node, where nobody else wants op(x).
+  void activation_into_producer(size_t n) {
+    Node& node = nodes_[n];
+    const auto activation = node.op->activation();
+    if (dead_[n] || !activation) return;
+    Node* from = producer(node.x[0]);
+    if (!from || from->y[0].id() != node.x[0].id() || sole_reader(node.x[0]) != &node) return;
+    auto fused = from->op->followed_by(*activation);
+    if (!fused) return;
+    if (from->op->differentiates(*activation)) whole_[from->op.get()] = number(from);
+    from->op = std::move(fused);
+    from->y[0] = node.y[0];
+    producer_[node.y[0].id()] = number(from);
+    dead_[n] = 1;
+  }
+
+  // The derivative of an activation as part of the backward of the op that it was fused into.
+  void derivative_into_consumer(size_t n) {
+    Node& node = nodes_[n];
+    const BackwardOp* of_op = dead_[n] ? nullptr : backward_of(node);
+    if (!of_op || !whole_.contains(of_op->op().get())) return;
+    Tensor& dy = node.x[of_op->dy_at[0]];
+    Node* derivative = producer(dy);
+    const BackwardOp* of_activation = simple_backward(derivative, nullptr);
+    if (!of_activation || !of_activation->op()->activation() || sole_reader(dy) != &node) return;
+    const Node& forward = nodes_[whole_.at(of_op->op().get())];
+    if (of_activation->y_at[0] < 0 || derivative->x[of_activation->y_at[0]].id() != forward.y[0].id()) return;
+    auto op = std::make_shared<BackwardOp>(forward.op, of_op->x_spec(), of_op->y_spec());
+    op->x_at = of_op->x_at;
+    op->y_at = of_op->y_at;
+    op->dy_at = of_op->dy_at;
+    op->requests = of_op->requests;
+    for (size_t i = 0; i < op->y_at.size(); ++i)
+      if (op->y_at[i] < 0 && forward.op->reads_output(i)) {
+        op->y_at[i] = static_cast<int>(node.x.size());
+        node.x.push_back(forward.y[i]);
+      }
+    node.x[op->dy_at[0]] = derivative->x[of_activation->dy_at[0]];
+    node.op = std::move(op);
+    dead_[number(derivative)] = 1;
+    index();
+  }
+
+  // The derivative of an activation, multiplied in by the node whose gradient it would read.
+  void derivative_into_producer(size_t n) {
+    Node& node = nodes_[n];
+    const BackwardOp* derivative = dead_[n] ? nullptr : simple_backward(&node, nullptr);
+    if (!derivative || !derivative->op()->activation()) return;
+    const int at = derivative->x_at[0] >= 0 ? derivative->x_at[0] : derivative->y_at[0];
+    if (at < 0) return;
+    const Tensor& dy = node.x[derivative->dy_at[0]];
+    if (sole_reader(dy) != &node) return;
+    Node *last = producer(dy), *from = last;
+    Tensor made = dy;  // by `from`; views of it lead here
+    while (from && from->op->is_view() && sole_reader(from->x[0]) == from) {
+      made = from->x[0];
+      from = producer(made);
+    }
+    const BackwardOp* source = from ? backward_of(*from) : nullptr;
+    if (!source) return;
+    for (size_t k = 0; k < source->requests.size(); ++k) {
+      const auto& request = source->requests[k];
+      if (from->y[k].id() != made.id() || request.through || !source->op()->finishes_gradient(request.x)) continue;
+      auto op = std::make_shared<BackwardOp>(*source);
+      op->requests[k].through = *derivative->op()->activation();
+      op->requests[k].at = static_cast<int>(from->x.size());
+      from->x.push_back(node.x[at]);
+      readers_[node.x[at].id()].push_back(number(from));
+      from->op = std::move(op);
+      (from == last ? from->y[k] : last->y[0]) = node.y[0];
+      producer_[node.y[0].id()] = number(last);
+      dead_[n] = 1;
+      return;
+    }
+  }
+
+  // The gradient of a kernel reads a large input that the gradient of the input does not: it goes first, and the
+  // input's memory is free for the other.
+  void split_gradients() {
+    std::vector<Node> split;
+    for (size_t n = 0; n < nodes_.size(); ++n) {
+      if (dead_[n]) continue;
+      Node& node = nodes_[n];
+      const BackwardOp* whole = backward_of(node);
+      const bool first = whole && whole->requests.size() > 1 && whole->requests[0].x == 0 && whole->x_at[0] >= 0 &&
+                         !whole->op()->gradient_reads(0, 0) && is_large(node.x[whole->x_at[0]]);
+      if (!first) {
+        split.push_back(std::move(node));
+        continue;
+      }
+      for (const bool of_input : {false, true}) {
+        auto op = std::make_shared<BackwardOp>(whole->op(), whole->x_spec(), whole->y_spec());
+        Node part{nullptr, {}, {}};
+        auto take = [&](int at) {
+          if (at < 0) return -1;
+          part.x.push_back(node.x[at]);
+          return static_cast<int>(part.x.size()) - 1;
+        };
+        for (size_t k = of_input ? 0 : 1; k < (of_input ? 1 : whole->requests.size()); ++k) {
+          op->requests.push_back(whole->requests[k]);
+          part.y.push_back(node.y[k]);
+        }
+        for (size_t i = 0; i < whole->x_at.size(); ++i) {
+          bool read = false;
+          for (const auto& request : op->requests) read |= whole->op()->gradient_reads(request.x, i);
+          op->x_at.push_back(read ? take(whole->x_at[i]) : -1);
+        }
+        for (int at : whole->y_at) op->y_at.push_back(take(at));
+        op->dy_at.push_back(take(whole->dy_at[0]));
+        for (auto& request : op->requests) {
+          request.accumulate = take(request.accumulate);
+          request.at = take(request.at);
+        }
+        part.op = std::move(op);
+        split.push_back(std::move(part));
+      }
+    }
+    nodes_ = std::move(split);
+    dead_.assign(nodes_.size(), 0);
+    index();
+  }
+
+  // A large value that the backward pass reads is forgotten after the forward pass and computed again, where that is
+  // one walk over what is kept anyway: of a normalisation only its input stays.
+  void compute_again(size_t n, std::unordered_map<size_t, Node>& before) {
+    const Node& node = nodes_[n];
+    const auto again = dead_[n] ? std::nullopt : node.op->again();
+    if (!again || fetched_.contains(node.y[0].id())) return;
+    const Tensor value = node.y[0];
+    if (!is_large(value)) return;
+    const std::vector<size_t> readers = readers_[value.id()];  // in order
+    size_t first = 0;
+    while (first < readers.size() && !backward_of(nodes_[readers[first]])) ++first;
+    if (first == 0 || first == readers.size() || before.contains(readers[first])) return;
+    std::vector<Tensor> inputs;
+    for (int i : again->x) inputs.push_back(node.x[i]);
+    for (int i : again->y) inputs.push_back(node.y[i]);
+    for (const Tensor& t : inputs) {
+      const auto& others = readers_[t.id()];
+      // Not a variable: what it holds may have been overwritten by then.
+      const bool kept = !t.has_data() && (!is_large(t) || (!others.empty() && others.back() >= readers.back()));
+      if (!kept) return;
+    }
+    const Tensor anew = Tensor::placeholder(value.spec(), nullptr);
+    for (size_t r = first; r < readers.size(); ++r)
+      for (Tensor& t : nodes_[readers[r]].x)
+        if (t.id() == value.id()) t = anew;
+    before[readers[first]] = {again->op, std::move(inputs), {anew}};
+  }
+
+  std::vector<Node> nodes_;
+  std::vector<char> dead_;
+  std::unordered_set<uint64_t> fetched_;
+  std::unordered_map<const Op*, size_t> whole_;  // ops that became one with their activation: the node
+  std::unordered_map<uint64_t, size_t> producer_;
+  std::unordered_map<uint64_t, std::vector<size_t>> readers_;
+};
+
+}  // namespace
+
+std::vector<Node> fuse(std::vector<Node> nodes, Tensors fetches) { return Fuser(std::move(nodes), fetches).run(); }
+
+}  // namespace fastnn
