@@ -79,7 +79,8 @@ class Recorded:
         limit: int = 16,
     ) -> None:
         self._function = function
-        self._version_of = version
+        # Convolutions are recorded with the algorithm that was chosen then.
+        self._version_of = lambda: (version(), _core.conv_algorithm())
         self._rare = rare
         self._limit = limit
         self._programs: OrderedDict[Hashable, Run] = OrderedDict()

@@ -402,7 +402,8 @@ class Conv2d final : public Op {
                        F,
                        1,
                        has_bias_ ? x[2].data<T>() : nullptr,
-                       false}
+                       false,
+                       Finish<T>(then_, y[0])}
             .run();
         return;
       }
@@ -446,7 +447,8 @@ class Conv2d final : public Op {
                        1,
                        F,
                        nullptr,
-                       b.dx[0].accumulate}
+                       b.dx[0].accumulate,
+                       Finish<T>(b.dx[0])}
             .run();
       } else if (b.dx[0]) {
         const SlidingSum<T> sum{b.dx[0].to.template data<T>(),

@@ -32,9 +32,8 @@ constexpr int64_t kColumns = 64;
 constexpr int64_t kGroupBytes = 12 << 20;
 
 // The way back from 36 points to 16 pixels multiplies the rounding errors of the sums over channels by about seven, so
-// these have shorter chains than in gemm(): one of up to 64, or else several of up to 48, added in order. That keeps
-// the error at 512 channels where it is at 64, for about 5 % of the time.
-constexpr int64_t kSingleChain = 64;
+// these have shorter chains than in gemm(), of one length, which are added in order. That keeps the error at 512
+// channels where it is at 64, for about 5 % of the time.
 constexpr int64_t kChain = 48;
 
 // The gradient of the kernel: tiles of one chain, and tiles of one sum of chains, which is then transformed back.
@@ -140,7 +139,7 @@ void WinogradSum<T>::run() const {
   const int64_t K = from_shape[3], N = to_shape[3], nr = gemm.nr;
   if (tiles.count() == 0) return;
 
-  const int64_t chains = K <= kSingleChain ? 1 : (K + kChain - 1) / kChain, chain = (K + chains - 1) / chains;
+  const int64_t chains = (K + kChain - 1) / kChain, chain = (K + chains - 1) / chains;
   const int64_t group = filter_group(K, N, nr, item), columns = std::min(round_up(kColumns, nr), group);
   // How tiles are grouped changes no bit, so it may follow the batch.
   int64_t block = std::clamp<int64_t>(kBlockBytes / (kPoints * item * (K + columns)), kMinBlock, kMaxBlock);
@@ -198,8 +197,15 @@ void WinogradSum<T>::run() const {
                       .accumulate = k0 > 0});
           }
         TileWalk<T> results(to + f0 + j, to_shape, tiles, t0, kTile);
-        for (int64_t t = 0; t < count; ++t)
-          winograd.output(results.next(), m + t * m_row, m_point, n, bias ? bias + f0 + j : nullptr, accumulate);
+        for (int64_t t = 0; t < count; ++t) {
+          const kernels::WinogradTile<T> tile = results.next();
+          winograd.output(tile, m + t * m_row, m_point, n, bias ? bias + f0 + j : nullptr, accumulate);
+          if (finish) {
+            const int64_t run = n == N ? tile.column_end : 1;  // neighbouring pixels of all channels are one run
+            for (int64_t pixel = 0; pixel < tile.row_end * tile.column_end; pixel += run)
+              finish(tile.data + pixel / tile.column_end * tile.row + pixel % tile.column_end * tile.column, run * n);
+          }
+        }
       }
     });
   }

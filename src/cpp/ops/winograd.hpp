@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "core/shape.hpp"
+#include "ops/finish.hpp"
 
 namespace fastnn {
 
@@ -25,6 +26,7 @@ struct WinogradSum {
   int64_t tap, row, col;
   const T* bias;  // or null
   bool accumulate;
+  Finish<T> finish;
 
   void run() const;
 };
