@@ -28,23 +28,24 @@ constexpr int64_t kBlockStep = 12;
 constexpr int64_t kTasks = 8;
 // Filters of one product: its result stays in L2 beside the inputs.
 constexpr int64_t kColumns = 64;
-// The transformed kernel (or its gradient) of a group of filters stays in L3.
-constexpr int64_t kGroupBytes = 12 << 20;
+// Filters are worked on in groups whose transformed kernel takes a small part of L3, which others use too; every group
+// transforms the inputs again.
+constexpr int64_t kGroupBytes = 5 << 20;
 
 // The way back from 36 points to 16 pixels multiplies the rounding errors of the sums over channels by about seven, so
 // these have shorter chains than in gemm(), of one length, which are added in order. That keeps the error at 512
 // channels where it is at 64, for about 5 % of the time.
 constexpr int64_t kChain = 48;
 
-// The gradient of the kernel: tiles of one chain, and tiles of one sum of chains, which is then transformed back.
-// Those sums are added in order, at most so many of them.
+// The gradient of the kernel: tiles of one chain, and of one sum of chains, which is then transformed back. Those sums
+// are added in order; their number is bounded, and so is their memory.
 constexpr int64_t kGradientBlock = 64;
 constexpr int64_t kChunkTiles = 512;
 constexpr int64_t kMaxChunks = 8;
-constexpr int64_t kTransformed = 8;  // tiles of a task
-// Chunks are worked on side by side, each with a gradient of its own, where it stays in L2; one after the other, by all
-// threads together, where it does not.
-constexpr int64_t kChunkBytes = 2560 * 1024;
+constexpr int64_t kPartialBytes = 8 << 20;
+// Its filters too are worked on in groups: a group's sum is read and written once per chain.
+constexpr int64_t kGradientBytes = 2560 * 1024;
+constexpr int64_t kTransformTiles = 8;  // of a task
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -123,9 +124,9 @@ void for_each_task(int64_t tasks, int64_t slots, const Body& body) {
   });
 }
 
-// Filters that are transformed together.
-int64_t filter_group(int64_t channels, int64_t filters, int64_t nr, int64_t item) {
-  return std::clamp(kGroupBytes / (kPoints * channels * item) / nr * nr, nr, round_up(filters, nr));
+// Filters of a group: as many as fit into so many bytes, in whole panels.
+int64_t filter_group(int64_t channels, int64_t filters, int64_t nr, int64_t item, int64_t bytes) {
+  return std::clamp(bytes / (kPoints * channels * item) / nr * nr, nr, round_up(filters, nr));
 }
 
 }  // namespace
@@ -140,7 +141,7 @@ void WinogradSum<T>::run() const {
   if (tiles.count() == 0) return;
 
   const int64_t chains = (K + kChain - 1) / kChain, chain = (K + chains - 1) / chains;
-  const int64_t group = filter_group(K, N, nr, item), columns = std::min(round_up(kColumns, nr), group);
+  const int64_t group = filter_group(K, N, nr, item, kGroupBytes), columns = std::min(round_up(kColumns, nr), group);
   // How tiles are grouped changes no bit, so it may follow the batch.
   int64_t block = std::clamp<int64_t>(kBlockBytes / (kPoints * item * (K + columns)), kMinBlock, kMaxBlock);
   block = std::min(block / kBlockStep * kBlockStep, round_up((tiles.count() + kTasks - 1) / kTasks, kBlockStep));
@@ -223,72 +224,70 @@ void WinogradKernelGradient<T>::run() const {
     return;
   }
 
-  int64_t chunks = std::clamp<int64_t>(tiles.count() / kChunkTiles, 1, kMaxChunks);
+  const int64_t max_chunks = std::clamp<int64_t>(kPartialBytes / (size * item), 1, kMaxChunks);
+  int64_t chunks = std::clamp<int64_t>(tiles.count() / kChunkTiles, 1, max_chunks);
   const int64_t chunk = round_up((tiles.count() + chunks - 1) / chunks, kGradientBlock);
   chunks = (tiles.count() + chunk - 1) / chunk;
-  const bool side_by_side = kPoints * C * F * item <= kChunkBytes;
-  const int64_t slots = side_by_side ? std::min<int64_t>(chunks, num_threads()) : 1;
+  const int64_t group = filter_group(C, F, nr, item, kGradientBytes), groups = (F + group - 1) / group;
+  const int64_t slots = std::min<int64_t>(chunks * groups, num_threads());
 
-  const int64_t block = std::min(kGradientBlock, tiles.count()), group = filter_group(C, F, nr, item);
+  const int64_t block = std::min(kGradientBlock, tiles.count());
   const int64_t v_row = round_up(C, kLine) + kLine, v_point = block * v_row + kLine;
   const int64_t panel = block * nr, m_point = group * block + kLine;
   const int64_t u_row = round_up(group, kLine), u_point = C * u_row + kLine;
-  const bool apart = chunks != 1 || accumulate;
+  const bool apart = chunks > 1 || accumulate;
   const Scratch<T> v_of(slots * kPoints * v_point), m_of(slots * kPoints * m_point), u_of(slots * kPoints * u_point);
-  const Scratch<T> partial(apart ? (side_by_side ? chunks : 1) * size : 0);
+  const Scratch<T> partial(apart ? chunks * size : 0);
   T* const sums = apart ? partial.data() : dkernel;
 
-  for (int64_t f0 = 0; f0 < F; f0 += group) {
-    const int64_t filters = std::min(group, F - f0);
-    // Inside, parallel_for is one of all threads where there is one slot, and serial in the slot's thread otherwise.
-    for_each_task(chunks, slots, [&](int64_t task, int64_t slot) {
-      T* const v = &v_of[slot * kPoints * v_point];
-      T* const m = &m_of[slot * kPoints * m_point];
-      T* const u = &u_of[slot * kPoints * u_point];
-      T* const sum = sums + f0 + (side_by_side ? task * size : 0);
-      const int64_t first = task * chunk, last = std::min(first + chunk, tiles.count());
-      for (int64_t t0 = first; t0 < last; t0 += block) {
-        const int64_t count = std::min(block, last - t0);
-        parallel_for(count, kTransformed, [&](int64_t begin, int64_t end) {
-          TileWalk<const T> inputs(x, x_shape, tiles, t0 + begin, kInputTile, before_h, before_w);
-          TileWalk<const T> outputs(dy + f0, dy_shape, tiles, t0 + begin, kTile);
-          for (int64_t t = begin; t < end; ++t) {
-            winograd.input(v + t * v_row, v_point, inputs.next(), C);
-            winograd.gradient(m + t * nr, m_point, nr, panel, outputs.next(), filters);
-          }
-        });
-        parallel_for(kPoints, 1, [&](int64_t begin, int64_t end) {
-          for (int64_t p = begin; p < end; ++p) {
-            const T* const a = v + p * v_point;
-            const T* const b = m + p * m_point;
-            gemm.run({.m = C,
-                      .n = filters,
-                      .k = count,
-                      .taps = 1,
-                      .a = &a,
-                      .a_row = 1,
-                      .a_col = v_row,
-                      .b = &b,
-                      .b_row = nr,
-                      .b_panel = panel,
-                      .b_padded = true,
-                      .c = u + p * u_point,
-                      .c_row = u_row,
-                      .bias = nullptr,
-                      .accumulate = t0 > first});
-          }
-        });
-      }
-      parallel_for(C, grain_for(4 * filters), [&](int64_t begin, int64_t end) {
-        for (int64_t c = begin; c < end; ++c)
-          winograd.kernel_gradient(sum + c * F, C * F, u + c * u_row, u_point, filters, !side_by_side && task > 0);
+  for_each_task(chunks * groups, slots, [&](int64_t task, int64_t slot) {
+    const int64_t first = task / groups * chunk, last = std::min(first + chunk, tiles.count());
+    const int64_t f0 = task % groups * group, filters = std::min(group, F - f0);
+    T* const v = &v_of[slot * kPoints * v_point];
+    T* const m = &m_of[slot * kPoints * m_point];
+    T* const u = &u_of[slot * kPoints * u_point];
+    // The threads share a task where there is but one; inside of several, parallel_for is serial.
+    for (int64_t t0 = first; t0 < last; t0 += block) {
+      const int64_t count = std::min(block, last - t0);
+      parallel_for(count, kTransformTiles, [&](int64_t begin, int64_t end) {
+        TileWalk<const T> inputs(x, x_shape, tiles, t0 + begin, kInputTile, before_h, before_w);
+        TileWalk<const T> outputs(dy + f0, dy_shape, tiles, t0 + begin, kTile);
+        for (int64_t t = begin; t < end; ++t) {
+          winograd.input(v + t * v_row, v_point, inputs.next(), C);
+          winograd.gradient(m + t * nr, m_point, nr, panel, outputs.next(), filters);
+        }
       });
+      parallel_for(kPoints, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t p = begin; p < end; ++p) {
+          const T* const a = v + p * v_point;
+          const T* const b = m + p * m_point;
+          gemm.run({.m = C,
+                    .n = filters,
+                    .k = count,
+                    .taps = 1,
+                    .a = &a,
+                    .a_row = 1,
+                    .a_col = v_row,
+                    .b = &b,
+                    .b_row = nr,
+                    .b_panel = panel,
+                    .b_padded = true,
+                    .c = u + p * u_point,
+                    .c_row = u_row,
+                    .bias = nullptr,
+                    .accumulate = t0 > first});
+        }
+      });
+    }
+    T* const sum = sums + task / groups * size + f0;
+    parallel_for(C, grain_for(4 * filters), [&](int64_t begin, int64_t end) {
+      for (int64_t c = begin; c < end; ++c)
+        winograd.kernel_gradient(sum + c * F, C * F, u + c * u_row, u_point, filters);
     });
-  }
+  });
   if (apart)
     parallel_for(size, grain_for(chunks), [&](int64_t begin, int64_t end) {
-      kernels_for<T>().reduce.sum_rows(dkernel + begin, sums + begin, side_by_side ? chunks : 1, end - begin, size,
-                                       accumulate);
+      kernels_for<T>().reduce.sum_rows(dkernel + begin, sums + begin, chunks, end - begin, size, accumulate);
     });
 }
 
