@@ -22,7 +22,11 @@ def main() -> None:
             shares, rates, peaks = [], [], []
             for _ in range(5):  # in turn, so that a change of clock hits both
                 peak = _core.measure_peak(dtype, 0.05)
-                rate = 1e-9 * flops / statistics.median(_core.time_gemm(m, n, k, dtype, repeats))
+                rate = (
+                    1e-9
+                    * flops
+                    / statistics.median(_core.time_gemm(m, n, k, dtype, repeats=repeats))
+                )
                 rates.append(rate)
                 peaks.append(peak)
                 shares.append(rate / peak)

@@ -252,3 +252,36 @@ def test_the_derivative_of_an_activation_is_part_of_what_makes_its_gradient():
     values = rng.standard_normal((2, 2, 3)).astype(np.float32)
     for e, a in zip(step(values), program.run([values]), strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(e))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_loss_and_its_gradient_are_one_step(weighted):
+    rng = np.random.default_rng(0)
+    w = Variable(rng.standard_normal((3, 5)).astype(np.float32))
+
+    def step(x, y, weight):
+        with GradientTape() as tape:
+            loss = ops.sparse_categorical_crossentropy(
+                y, ops.dense(x, w), from_logits=True, sample_weight=weight if weighted else None
+            )
+        return loss, tape.gradient(loss, w)
+
+    graph = fastnn.Graph()
+    feeds = [
+        graph.placeholder(s, d)
+        for s, d in [((9, 3), "float32"), ((9,), "int64"), ((9,), "float32")]
+    ]
+    with graph:
+        fetches = step(*feeds)
+    program = _core.Program(graph, feeds, list(fetches))
+    assert [n for n in names(program) if "crossentropy" in n] == [
+        "sparse_categorical_crossentropy+gradient"
+    ]
+    assert "fill_like" not in names(program)
+    values = [
+        rng.standard_normal((9, 3)).astype(np.float32),
+        rng.integers(0, 5, 9),
+        rng.random(9).astype(np.float32),
+    ]
+    for e, a in zip(step(*values), program.run(values), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(e))

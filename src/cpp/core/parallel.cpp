@@ -207,6 +207,8 @@ void with_team(void (*body)(const void*), const void* context) {
   if (error) std::rethrow_exception(error);
 }
 
+bool in_team() { return t_team != nullptr; }
+
 void run_chunks(int64_t chunks, ChunkFn fn, const void* body) {
   if (Team* team = t_team; team && chunks > 1 && chunks < int64_t{1} << 32) {
     t_team = nullptr;  // a parallel_for inside a chunk runs serially

@@ -37,6 +37,8 @@ void with_team(const Body& body) {
   with_team([](const void* context) { (*static_cast<const Body*>(context))(); }, &body);
 }
 
+bool in_team();  // whether parallel_for would hand its chunks to workers that stand by
+
 // body(begin, end) over [0, n) in chunks of `grain`. body must not throw or allocate.
 template <class Body>
 void parallel_for(int64_t n, int64_t grain, const Body& body) {

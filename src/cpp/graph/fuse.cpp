@@ -1,8 +1,10 @@
 #include "graph/fuse.hpp"
 
+#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
+#include "core/parallel.hpp"
 #include "graph/backward.hpp"
 
 namespace fastnn {
@@ -17,6 +19,8 @@ class Fuser {
   }
 
   std::vector<Node> run() {
+    for (size_t n = 0; n < nodes_.size(); ++n) fold(n);
+    for (size_t n = 0; n < nodes_.size(); ++n) loss_with_gradient(n);
     for (size_t n = 0; n < nodes_.size(); ++n) relu_after_pool(n);
     for (size_t n = 0; n < nodes_.size(); ++n) activation_into_producer(n);
     for (size_t n = 0; n < nodes_.size(); ++n) derivative_into_consumer(n);
@@ -63,6 +67,54 @@ class Fuser {
     const BackwardOp* b = node ? backward_of(*node) : nullptr;
     const bool simple = b && b->requests.size() == 1 && b->requests[0].accumulate < 0 && !b->requests[0].through;
     return simple && (!op || b->op().get() == op) ? b : nullptr;
+  }
+
+  // A small value that only constants go into is computed now: the ones that a gradient starts from, 1 / rows.
+  void fold(size_t n) {
+    constexpr int64_t kSmall = 4096;  // elements
+    Node& node = nodes_[n];
+    for (Tensor& t : node.x)
+      if (const auto found = constants_.find(t.id()); found != constants_.end()) t = found->second;
+    if (node.op->is_view() || node.op->refuses() || node.op->writes(node.x.size()) > 0) return;
+    for (const Tensor& t : node.x)
+      if (!node.op->ignores_values() && !constants_.contains(t.id())) return;
+    std::vector<Tensor> y;
+    for (const Tensor& t : node.y)
+      if (!t.shape().known() || t.size() > kSmall || fetched_.contains(t.id())) return;
+    for (const Tensor& t : node.y) y.push_back(Tensor::empty(t.shape(), t.dtype()));
+    FlushToZero flush;
+    node.op->forward(node.x, y);
+    for (size_t i = 0; i < y.size(); ++i) constants_[node.y[i].id()] = constants_[y[i].id()] = y[i];
+    dead_[n] = 1;
+  }
+
+  // A loss and its gradient as one node, where what the gradient is multiplied by does not wait for the loss.
+  void loss_with_gradient(size_t n) {
+    Node& loss = nodes_[n];
+    if (dead_[n] || !loss.op->with_gradient(1)) return;
+    const auto found = readers_.find(loss.x[1].id());
+    if (found == readers_.end()) return;
+    for (const size_t reader : found->second) {
+      const BackwardOp* b = simple_backward(&nodes_[reader], loss.op.get());
+      if (!b || b->requests[0].x != 1) continue;
+      const Tensor dy = nodes_[reader].x[b->dy_at[0]];
+      if (const Node* weighing = producer(dy)) {
+        for (const Tensor& t : weighing->x)
+          if (const Node* from = producer(t); from && number(from) >= n) return;
+        if (weighing->op->writes(weighing->x.size()) > 0) return;
+      }
+      Node whole{loss.op->with_gradient(1), {loss.x[0], loss.x[1], dy}, loss.y};
+      whole.y.push_back(nodes_[reader].y[0]);
+      loss = std::move(whole);
+      dead_[reader] = 1;
+      if (const Node* weighing = producer(dy); weighing && number(weighing) > n) {
+        const auto first = static_cast<std::ptrdiff_t>(n), last = static_cast<std::ptrdiff_t>(number(weighing));
+        std::rotate(nodes_.begin() + first, nodes_.begin() + last, nodes_.begin() + last + 1);
+        std::rotate(dead_.begin() + first, dead_.begin() + last, dead_.begin() + last + 1);
+      }
+      index();
+      return;
+    }
   }
 
   // pool(relu(x)) = relu(pool(x)), and the same backwards: relu and its derivative on a quarter of the values, and x
@@ -269,6 +321,7 @@ class Fuser {
   std::vector<Node> nodes_;
   std::vector<char> dead_;
   std::unordered_set<uint64_t> fetched_;
+  std::unordered_map<uint64_t, Tensor> constants_;
   std::unordered_map<const Op*, size_t> whole_;  // ops that became one with their activation: the node
   std::unordered_map<uint64_t, size_t> producer_;
   std::unordered_map<uint64_t, std::vector<size_t>> readers_;

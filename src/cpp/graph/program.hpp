@@ -80,7 +80,7 @@ class Program {
   Tensor fed(Tensors feeds, int value) const;  // a feed, or a view of one
   void execute(Workspace& workspace, Tensors feeds) const;
   template <class Body>
-  void run_steps(const Body& body);  // with a team where threads pay
+  void run_steps(double team_pays, const Body& body);  // with a team from that many seconds on
   void check_feeds(Tensors feeds, bool rows_differ) const;
 
   std::vector<Value> values_;

@@ -98,6 +98,26 @@ void run(const GemmArgs<T>& g) {
     run_tiles<T, 1, 2, 3, 4, 5, 6>(g);
 }
 
+// A panel from columns that are contiguous, in square blocks transposed in registers.
+template <class T>
+void pack_columns(T* panel, const T* source, int64_t col, int64_t k, int width) {
+  constexpr int L = kLanes<T>;
+  for (int c0 = 0; c0 < kColumns<T>; c0 += L)
+    for (int64_t p = 0; p < k; p += L) {
+      const int depth = k - p < L ? static_cast<int>(k - p) : L;
+      Vec<T> v[L];
+#pragma GCC unroll 16
+      for (int c = 0; c < L; ++c) {
+        const T* from = source + (c0 + c) * col + p;
+        v[c] = c0 + c >= width ? Vec<T>{} : depth == L ? load(from) : load_part(from, depth);
+      }
+      transpose<T>(v);
+#pragma GCC unroll 16
+      for (int i = 0; i < L; ++i)
+        if (i < depth) store(panel + (p + i) * kColumns<T> + c0, v[i]);
+    }
+}
+
 template <class T>
 void pack_b(T* panels, const T* b, int64_t row, int64_t col, int64_t k, int64_t n) {
   for (int64_t j = 0; j < n; j += kColumns<T>) {
@@ -111,14 +131,11 @@ void pack_b(T* panels, const T* b, int64_t row, int64_t col, int64_t k, int64_t 
     } else if (col == 1) {
       for (int64_t p = 0; p < k; ++p)
         for (int c = 0; c < kColumns<T>; ++c) panel[p * kColumns<T> + c] = c < width ? source[p * row + c] : T(0);
+    } else if (row == 1) {
+      pack_columns<T>(panel, source, col, k, width);
     } else {
-      // A transposing pack reads along the rows of the source, in blocks that keep the panel's lines in L1.
-      constexpr int64_t kBlock = 64;
-      for (int64_t p0 = 0; p0 < k; p0 += kBlock) {
-        const int64_t p1 = p0 + kBlock < k ? p0 + kBlock : k;
-        for (int c = 0; c < kColumns<T>; ++c)
-          for (int64_t p = p0; p < p1; ++p) panel[p * kColumns<T> + c] = c < width ? source[p * row + c * col] : T(0);
-      }
+      for (int64_t p = 0; p < k; ++p)
+        for (int c = 0; c < kColumns<T>; ++c) panel[p * kColumns<T> + c] = c < width ? source[p * row + c * col] : T(0);
     }
   }
 }

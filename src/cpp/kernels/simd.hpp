@@ -202,6 +202,34 @@ FASTNN_INLINE Vec<T> min(Vec<T> a, Vec<T> b) {
   return ((a < b) | (a != a)) ? a : b;
 }
 
+template <int... lane>
+struct Lanes {};
+template <int n, int... lane>
+struct LanesUpTo : LanesUpTo<n - 1, n - 1, lane...> {};
+template <int... lane>
+struct LanesUpTo<0, lane...> {
+  using type = Lanes<lane...>;
+};
+// Lanes where bit `s` of the lane's number is set come from b, moved by s; the others stay a's (and the other way
+// round).
+template <class T, int s, int... lane>
+FASTNN_INLINE void exchange(Vec<T>& a, Vec<T>& b, Lanes<lane...>) {
+  constexpr int n = kLanes<T>;
+  const Vec<T> low = __builtin_shufflevector(a, b, ((lane & s) ? n + (lane ^ s) : lane)...);
+  b = __builtin_shufflevector(a, b, ((lane & s) ? n + lane : (lane ^ s))...);
+  a = low;
+}
+// v[i][j] <-> v[j][i]: each step exchanges one bit of the row's number and of the lane's.
+template <class T, int s = 1>
+FASTNN_INLINE void transpose(Vec<T> (&v)[kLanes<T>]) {
+  if constexpr (s < kLanes<T>) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes<T>; ++i)
+      if (!(i & s)) exchange<T, s>(v[i], v[i | s], typename LanesUpTo<kLanes<T>>::type{});
+    transpose<T, 2 * s>(v);
+  }
+}
+
 // The lanes in a fixed tree, so that a sum over a vector has one order for every caller.
 template <class T>
 FASTNN_INLINE T sum_lanes(Vec<T> v) {

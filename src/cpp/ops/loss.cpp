@@ -1,5 +1,7 @@
 #include "ops/loss.hpp"
 
+#include <algorithm>
+
 #include "core/parallel.hpp"
 #include "core/scratch.hpp"
 #include "kernels/table.hpp"
@@ -86,21 +88,32 @@ class CrossEntropy final : public Op {
     state.push_back(2);
     return {{rows, x[1].dtype}, {state, x[1].dtype}};
   }
-  void forward(Tensors x, Tensors y) const override {
-    with_float(x[1].dtype(), title(), [&](auto zero) {
+  // dloss null: no gradient is asked for.
+  void run(const Tensor& y_true, const Tensor& y_pred, Tensors y, const Tensor* dloss, const Tensor* dx) const {
+    with_float(y_pred.dtype(), title(), [&](auto zero) {
       using T = decltype(zero);
-      const int64_t rows = y[0].size(), classes = x[1].shape().back();
+      const int64_t rows = y[0].size(), classes = y_pred.shape().back();
       Scratch<int64_t> labels(sparse_ ? rows : 0);
-      const auto targets = targets_of<T>(x[0], classes, labels.data());
-      const auto kernel = kernels_for<T>().loss.cross_entropy;
-      const T* y_pred = x[1].data<T>();
-      T *loss = y[0].data<T>(), *state = y[1].data<T>();
+      const auto targets = targets_of<T>(y_true, classes, labels.data());
+      const auto& k = kernels_for<T>().loss;
+      const T *z = y_pred.data<T>(), *d = dloss ? dloss->data<T>() : nullptr;
+      T *loss = y[0].data<T>(), *state = y[1].data<T>(), *dz = dx ? dx->data<T>() : nullptr;
+      // With a gradient, rows that are still in L1 for it.
+      const int64_t block = d ? std::max<int64_t>(1, 4096 / std::max<int64_t>(1, classes)) : rows;
       parallel_for(rows, grain_for(kWork * classes), [&](int64_t begin, int64_t end) {
-        kernel(loss + begin, state + 2 * begin, from_row(targets, begin, classes), y_pred + begin * classes,
-               end - begin, classes, from_logits_);
+        for (int64_t r = begin; r < end; r += block) {
+          const int64_t n = std::min(block, end - r);
+          const auto own = from_row(targets, r, classes);
+          k.cross_entropy(loss + r, state + 2 * r, own, z + r * classes, n, classes, from_logits_);
+          if (d)
+            k.cross_entropy_backward(dz + r * classes, d + r, state + 2 * r, own, z + r * classes, n, classes,
+                                     from_logits_, false);
+        }
       });
     });
   }
+  void forward(Tensors x, Tensors y) const override { run(x[0], x[1], y, nullptr, nullptr); }
+  std::shared_ptr<const Op> with_gradient(size_t input) const override;
   bool has_gradient(size_t i) const override { return i == 1; }
   bool reads_input(size_t) const override { return true; }
   bool reads_output(size_t i) const override { return i == 1; }
@@ -138,6 +151,27 @@ class CrossEntropy final : public Op {
   bool sparse_, from_logits_;
   double smoothing_;
 };
+
+// loss, state, dz = of (y_true, z, dloss)
+class CrossEntropyWithGradient final : public Op {
+ public:
+  explicit CrossEntropyWithGradient(const CrossEntropy& loss) : loss_(loss), name_(cat(loss.name(), "+gradient")) {}
+  std::string_view name() const override { return name_; }
+  std::vector<Spec> infer(Specs x) const override {
+    std::vector<Spec> y = loss_.infer(x.first(2));
+    y.push_back(x[1]);
+    return y;
+  }
+  void forward(Tensors x, Tensors y) const override { loss_.run(x[0], x[1], y, &x[2], &y[2]); }
+
+ private:
+  CrossEntropy loss_;
+  std::string name_;
+};
+
+std::shared_ptr<const Op> CrossEntropy::with_gradient(size_t input) const {
+  return input == 1 ? std::make_shared<CrossEntropyWithGradient>(*this) : nullptr;
+}
 
 // loss[row] = mean over the last axis of f(y_true, y_pred), dy_pred = dloss[row] f' / n.
 class MeanOverRow final : public Op {

@@ -88,6 +88,11 @@ class Op {
     std::vector<int> x, y;  // its inputs: these of the op's inputs, then these of its outputs
   };
   virtual std::optional<Again> again() const { return std::nullopt; }
+  // This op and its gradient of `input` in one walk: its inputs are x and dy, its outputs y and dx. Null if it has
+  // none.
+  virtual std::shared_ptr<const Op> with_gradient(size_t /*input*/) const { return nullptr; }
+  // Its inputs lend their shapes alone.
+  virtual bool ignores_values() const { return false; }
   // Runs although nobody reads its outputs: it may refuse the step by an error.
   virtual bool refuses() const { return false; }
 };

@@ -27,6 +27,7 @@ class FillLike final : public Op {
   std::string_view name() const override { return "fill_like"; }
   std::vector<Spec> infer(Specs x) const override { return {x[0]}; }
   bool differentiable() const override { return false; }
+  bool ignores_values() const override { return true; }
   void forward(Tensors, Tensors y) const override {
     with_dtype(y[0].dtype(), [&](auto zero) {
       using T = decltype(zero);
