@@ -214,6 +214,9 @@ def with_algorithm(algorithm, x, kernel, **options):
         ((6, 6), 16, 16, "f4", {}, "winograd"),
         ((4, 9), 33, 17, "f4", {"padding": "same"}, "winograd"),
         ((5, 9), 16, 16, "f4", {}, "direct"),  # three rows of outputs
+        ((5, 5), 64, 64, "f4", {"padding": "same"}, "direct"),  # tiles mostly outside
+        ((6, 6), 16, 32, "f4", {"padding": "same"}, "direct"),  # too much of them for few channels
+        ((6, 6), 32, 32, "f4", {"padding": "same"}, "winograd"),
         ((9, 9), 15, 16, "f4", {}, "direct"),
         ((9, 9), 16, 15, "f4", {}, "direct"),
         ((9, 9), 16, 16, "f8", {}, "direct"),

@@ -15,7 +15,8 @@ def conv_algorithm(algorithm: str | None = None) -> str:
     Args:
         algorithm: `"auto"`, the default setting: Winograd's F(4x4, 3x3) where it is the faster one,
             that is in float32 for kernels of 3 x 3 without strides, dilation or groups, from 16
-            channels, 16 filters and 4 x 4 outputs on; never by the batch or the threads.
+            channels, 16 filters and 4 x 4 outputs on, unless most of the tiles of 4 x 4 would lie
+            outside the image; never by the batch or the threads.
             `"direct"`: sums in the order of the definition, exact for small integers.
             `"winograd"`: wherever it can be computed, in float64 too; convolutions with strides,
             dilation, groups or other kernels stay direct. `None` changes nothing.

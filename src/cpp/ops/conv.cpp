@@ -29,9 +29,11 @@ constexpr int64_t kChunkPixels = 4096;
 constexpr int64_t kMaxChunks = 32;
 constexpr int64_t kFilterBlock = 128;
 
-// What Winograd's convolution needs to be the faster one: channels and filters, pixels of the output's sides.
-constexpr int64_t kWinogradChannels = 16;
-constexpr int64_t kWinogradSize = 4;
+// What Winograd's convolution needs to be the faster one, measured with AVX2 and AVX-512: channels and filters, pixels
+// along the output's sides, and the share of its tiles of 4 x 4 that lies inside the output (in eighths: 5 x 5 outputs
+// fill 3 of 8 and lose, 6 x 6 and 9 x 9 fill 4.5), more of it where few channels leave the transforms a larger part.
+constexpr int64_t kWinogradChannels = 16, kWinogradSize = 4;
+constexpr int64_t kFewChannels = 32, kShareOfFew = 5, kShareOfMany = 4;
 
 // One axis of a sliding sum. Destination position u (of `count`) lies at u * to_step + to_first and reads, for each
 // tap, source position u * from_step + offset where that is inside [0, from).
@@ -495,8 +497,11 @@ class Conv2d final : public Op {
         std::max({p_.stride_h, p_.stride_w, p_.dilation_h, p_.dilation_w}) > 1)
       return false;
     if (p_.algorithm == ConvAlgorithm::winograd) return true;
-    return x.dtype == DType::float32 && std::min(kernel[2], kernel[3]) >= kWinogradChannels &&
-           std::min(rows(x.shape, kernel).out, columns(x.shape, kernel).out) >= kWinogradSize;
+    const int64_t channels = std::min(kernel[2], kernel[3]);
+    const int64_t h = rows(x.shape, kernel).out, w = columns(x.shape, kernel).out;
+    const int64_t in_tiles = (h + 3) / 4 * 4 * ((w + 3) / 4 * 4);
+    return x.dtype == DType::float32 && channels >= kWinogradChannels && std::min(h, w) >= kWinogradSize &&
+           8 * h * w >= (channels < kFewChannels ? kShareOfFew : kShareOfMany) * in_tiles;
   }
 
   ConvParams p_;
