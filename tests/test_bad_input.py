@@ -170,7 +170,7 @@ def test_a_structure_that_holds_itself():
     endless: list = []
     endless.append(endless)
     with pytest.raises(RecursionError):
-        _core.collect(endless)
+        _core.collect((endless,))
 
 
 def test_an_update_of_unequal_numbers():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import weakref
+
 import numpy as np
 import pytest
 
 import fastnn
 from fastnn import GradientTape, Tensor, Variable, layers, ops
+from fastnn.recorded import Recorded
 
 
 @pytest.fixture
@@ -228,7 +233,8 @@ def test_a_change_between_steps_is_noticed(change):
     for run_eagerly in (True, False):
         model = make_model()
         model.run_eagerly = run_eagerly
-        model.train_on_batch(X, Y)
+        for _ in range(3):  # the third finds everything known
+            model.train_on_batch(X, Y)
         change(model)
         model.run_eagerly = run_eagerly
         for _ in range(2):
@@ -236,7 +242,7 @@ def test_a_change_between_steps_is_noticed(change):
         found.append([loss, *(w.tobytes() for w in model.get_weights())])
     assert found[0] == found[1]
     unchanged = make_model()
-    for _ in range(3):
+    for _ in range(5):
         unchanged.train_on_batch(X, Y)
     assert [w.tobytes() for w in unchanged.get_weights()] != found[0][1:]
 
@@ -251,10 +257,166 @@ def test_the_learning_rate_and_the_end_of_training_record_nothing_anew():
     assert model._train_program.run_for((X, Y, None)) is run
 
 
-def test_row_counts_of_predict_that_come_once_are_not_compiled():
+def test_one_program_predicts_any_number_of_rows():
     model = make_model()
-    for rows in range(1, 9):
-        model.predict(X[:rows])
-    assert not model._predict_program._programs
-    model.predict(X[:3])
-    assert len(model._predict_program._programs) == 1
+    many = np.random.default_rng(2).standard_normal((1000, 6)).astype(np.float32)
+    counts = [*np.random.default_rng(3).integers(1, 1001, 200).tolist(), 1, 1000]
+    for rows in counts:
+        found = model.predict_on_batch(many[:rows])
+        assert found.tobytes() == np.asarray(model(many[:rows])).tobytes()
+        assert model.predict(many[:rows]).tobytes() == found.tobytes()
+    assert len(model._predict_program) == 1
+
+
+def test_a_program_grows_by_doubling():
+    model = make_model()
+    capacities = []
+    for rows in (3, 1, 4, 5, 8, 9, 2):
+        model.predict_on_batch(X.repeat(2, 0)[:rows])
+        capacities.append(model._predict_program.run_for((X[:rows],)).program.capacity)
+    assert capacities == [4, 4, 4, 8, 8, 16, 16]
+
+
+def pairs(x):
+    """Wants to know the number of rows, which must be even."""
+    return ops.reshape(x, (x.shape[0] // 2, 2 * x.shape[1])) + 1.0
+
+
+def fours(x):
+    """Goes with four rows, or with one."""
+    return x + np.arange(4, dtype=np.float32)[:, None]
+
+
+@pytest.mark.parametrize("f, good, bad", [(pairs, (2, 4, 6), (3, 5)), (fours, (1, 4), (2, 3))])
+def test_where_rows_matter_each_number_has_a_program_of_its_own(f, good, bad):
+    recorded = Recorded(f, any_rows=True)
+    for _ in range(3):
+        for rows in good:
+            expected = np.asarray(f(Tensor(X[:rows]))).tobytes()
+            assert np.asarray(recorded(X[:rows])).tobytes() == expected
+        for rows in bad:
+            with pytest.raises(ValueError):
+                recorded(X[:rows])
+
+
+def test_row_counts_that_come_once_are_not_compiled_where_each_needs_its_own():
+    recorded = Recorded(pairs, any_rows=True)
+    for rows in (2, 4, 6):
+        recorded(Tensor(X[:rows]))
+    assert len(recorded) == 0
+    recorded(Tensor(X[:4]))
+    assert len(recorded) == 1
+
+
+@pytest.mark.parametrize(
+    "x, y",
+    [
+        (X.astype(np.float64), Y.astype(np.float64)),
+        (X.astype(np.float64)[:, ::-1].copy(), Y),
+        (X.tolist(), Y.tolist()),
+        (np.asfortranarray(X), Y),
+        (X.astype(int), Y.astype(int)),
+        (X.astype(">f4"), Y.astype("f2")),
+        (Tensor(X), Tensor(Y)),
+    ],
+)
+def test_batches_of_any_kind_train_alike_when_they_are_known(x, y):
+    found = []
+    for run_eagerly in (True, False):
+        model = make_model()
+        model.run_eagerly = run_eagerly
+        logs = [model.train_on_batch(x, y) for _ in range(4)]
+        logs += [model.test_on_batch(x, y) for _ in range(3)]
+        logs += [np.asarray(model.predict(x)).tobytes() for _ in range(3)]
+        found.append([logs, *(w.tobytes() for w in model.get_weights())])
+    assert found[0] == found[1]
+
+
+def test_large_batches_train_alike_when_they_are_known():
+    x = np.random.default_rng(0).standard_normal((3000, 6))
+    found = []
+    for run_eagerly in (True, False):
+        model = make_model()
+        model.run_eagerly = run_eagerly
+        logs = [model.train_on_batch(x, x[:, :2]) for _ in range(4)]
+        logs += [model.predict_on_batch(x).tobytes() for _ in range(3)]
+        found.append(logs)
+    assert found[0] == found[1]
+
+
+def test_what_does_not_fit_is_refused_when_its_likes_are_known():
+    model = make_model()
+    model.pop()
+    model.add(layers.Dense(3, "softmax"))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    labels = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+    for y in (labels, labels.astype(float)):
+        for _ in range(3):
+            model.train_on_batch(X, y)
+        before = [w.tobytes() for w in model.get_weights()]
+        for bad in (3, -1, 0.5) if y.dtype == float else (3, -1):
+            wrong = np.where(np.arange(8) == 5, bad, y).astype(y.dtype)
+            with pytest.raises(ValueError, match=r"^y: expected integer labels 0..2, got .* row 5"):
+                model.train_on_batch(X, wrong)
+        with pytest.raises(ValueError, match="x has 8 samples, y has 7"):
+            model.train_on_batch(X, y[:7])
+        with pytest.raises(ValueError, match=r"x: expected shape \(N, 6\)"):
+            model.train_on_batch(X[:, :5], y)
+        with pytest.raises(ValueError, match="finite"):
+            model.train_on_batch(X, y, np.full(8, np.nan))
+        assert [w.tobytes() for w in model.get_weights()] == before
+        model.train_on_batch(X, y)
+        assert [w.tobytes() for w in model.get_weights()] != before
+
+
+def test_a_label_that_is_ignored_may_be_any_number():
+    model = make_model()
+    loss = fastnn.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    model.compile("sgd", loss)
+    labels = np.array([0, 1, -1, 0, 1, -1, 0, 1])
+    assert all(np.isfinite(model.train_on_batch(X, labels)) for _ in range(3))
+
+
+def test_a_schedule_set_in_mid_training_is_followed_and_given_up_again():
+    found = []
+    for run_eagerly in (True, False):
+        model = make_model()
+        model.run_eagerly = run_eagerly
+        rates = [0.1, fastnn.optimizers.schedules.PiecewiseConstantDecay([4], [1.0, 0.25]), 0.01]
+        for rate in rates:
+            model.optimizer.learning_rate = rate
+            losses = [model.train_on_batch(X, Y) for _ in range(3)]
+        found.append([losses, *(w.tobytes() for w in model.get_weights())])
+    assert found[0] == found[1]
+
+
+def test_a_model_that_its_optimizer_knows_is_freed():
+    model = make_model()
+    model.optimizer.learning_rate = fastnn.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
+    model.optimizer.owner = model
+    for _ in range(3):
+        model.train_on_batch(X, Y)
+        model.predict(X)
+    reference = weakref.ref(model)
+    del model
+    gc.collect()
+    assert reference() is None
+
+
+def test_known_batches_from_several_threads():
+    model = make_model()
+    expected = [model.predict(X[:n]).tobytes() for n in range(1, 9)]
+    wrong = []
+
+    def ask():
+        for i in range(300):
+            n = i % 8 + 1
+            if model.predict(X[:n]).tobytes() != expected[n - 1]:
+                wrong.append(n)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

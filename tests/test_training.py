@@ -640,6 +640,122 @@ def test_terminate_on_nan(capsys):
         model.fit(x, y, verbose=0, callbacks=[callbacks.TerminateOnNaN(raise_error=True)])
 
 
+class Reciprocal(layers.Layer):
+    """Infinite where an input is zero."""
+
+    def call(self, x):
+        return 1.0 / (x * x)
+
+
+def fragile():
+    fastnn.random.set_seed(5)
+    model = Sequential(
+        [
+            layers.Input((4,)),
+            Reciprocal(name="reciprocal"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.3),
+            layers.Dense(2),
+        ]
+    )
+    model.compile("adam", "mse", metrics=["mae"])
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def state(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    return [np.asarray(v).tobytes() for v in variables]
+
+
+def ways_to_fit():
+    def batches(x, y):
+        return ((x[i : i + 10], y[i : i + 10]) for i in range(0, len(x), 10))
+
+    yield "arrays", lambda model, x, y, **o: model.fit(x, y, 10, shuffle=False, **o)
+    yield "generator", lambda model, x, y, **o: model.fit(batches(x, y), **o)
+    hook = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+    yield (
+        "hooks",
+        lambda model, x, y, **o: model.fit(x, y, 10, shuffle=False, callbacks=[hook], **o),
+    )
+
+
+WAYS = dict(ways_to_fit())
+
+
+@pytest.mark.parametrize("run_eagerly", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("at", [0, 25, 52])  # the last in the short last batch
+def test_a_step_whose_loss_is_not_finite_is_refused_and_named(way, run_eagerly, at):
+    x, y = toy(57)
+    x = np.abs(x) + 1
+    expected = fragile()
+    for i in range(0, at // 10 * 10, 10):
+        expected.train_on_batch(x[i : i + 10], y[i : i + 10])
+    x[at, 1] = 0
+    message = (
+        rf"epoch 1, step {at // 10 + 1}: .* divide in layer 'reciprocal', inf at \[{at % 10}, 1\]"
+    )
+    for on_nan in ("raise", "stop"):
+        model = fragile()
+        model.run_eagerly = run_eagerly
+        if on_nan == "raise":
+            with pytest.raises(FloatingPointError, match=message):
+                WAYS[way](model, x, y, verbose=0)
+        else:
+            with pytest.warns(RuntimeWarning, match=message):
+                history = WAYS[way](model, x, y, epochs=3, verbose=0, on_nan="stop")
+            assert history.epoch == [0] and model.stop_training
+            assert math.isfinite(history.history["loss"][0]) == (at >= 10)
+        assert state(model) == state(expected)
+    again, fresh = fragile(), fragile()
+    x[at, 1] = 1
+    for net in (again, fresh):
+        if net is again:
+            with pytest.raises(FloatingPointError):
+                net.fit(np.zeros_like(x), y, shuffle=False, verbose=0)
+        WAYS[way](net, x, y, verbose=0)
+    assert state(again) == state(fresh)
+
+
+def test_on_nan_ignore_goes_on():
+    x, y = toy(57)
+    model = fragile()
+    x[25] = 0
+    history = model.fit(x, y, epochs=2, verbose=0, on_nan="ignore")
+    assert history.epoch == [0, 1] and not math.isfinite(history.history["loss"][1])
+    with pytest.raises(FloatingPointError, match=r"gamma|kernel|moving"):
+        model.fit(np.abs(x) + 1, y, verbose=0)
+    with pytest.raises(
+        ValueError, match="on_nan: expected 'raise', 'stop' or 'ignore', got 'warn'"
+    ):
+        model.fit(x, y, on_nan="warn")
+
+
+def test_only_fit_refuses_what_is_not_finite():
+    x, y = toy(20)
+    model = fragile()
+    with pytest.raises(FloatingPointError):
+        model.fit(x * 0, y, verbose=0)
+    assert not math.isfinite(model.train_on_batch(x * 0, y)[0])
+    assert not math.isfinite(model.evaluate(x * 0, y, verbose=0)[0])
+
+
+@pytest.mark.parametrize("where", ["x", "y", "sample"])
+def test_data_that_are_not_finite_are_named(where):
+    x, y = toy(20)
+    (y if where == "y" else x)[7, 1] = np.nan
+    data = (x, y)
+    if where == "sample":  # as only the batch knows
+        data = (((x[i : i + 5], y[i : i + 5]) for i in range(0, 20, 5)), None)
+    row = 2 if where == "sample" else 7
+    with pytest.raises(
+        FloatingPointError, match=rf"{where[0] if where == 'y' else 'x'} has nan at \[{row}, 1\]"
+    ):
+        compiled().fit(*data, shuffle=False, verbose=0)
+
+
 def test_csv_logger(tmp_path):
     path = tmp_path / "log.csv"
     model = compiled(metrics=["mae"])

@@ -212,6 +212,18 @@ def test_three_threads_give_the_bits_of_one(name):
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("name", ZOO)
+def test_one_program_predicts_any_number_of_rows_with_the_bits_of_eager(name):
+    make, *_ = ZOO[name]
+    fastnn.random.set_seed(1)
+    model = make()
+    shape = model.batch_input_shape
+    x = IMAGES if shape is None or len(shape) == 4 else VECTORS
+    for rows in (len(x), *range(1, len(x), 3), len(x)):
+        assert model.predict_on_batch(x[:rows]).tobytes() == np.asarray(model(x[:rows])).tobytes()
+    assert len(model._predict_program) == 1
+
+
 def test_a_step_of_ones_own_under_function_is_fits_step():
     found = []
     for own in (False, True):

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Graph', 'MomentumForm', 'Program', 'Tape', 'Tensor', 'Variable', 'abs', 'adam_update', 'add', 'all', 'any', 'argmax', 'argmin', 'average_pool2d', 'batch_normalization', 'batch_normalization_training', 'binary_crossentropy', 'broadcast_to', 'cast', 'categorical_crossentropy', 'ceil', 'changes', 'check_finite', 'clip', 'collect', 'concatenate', 'conv2d', 'copy', 'default_num_threads', 'dense', 'divide', 'dropout', 'elu', 'equal', 'erf', 'exp', 'expand_dims', 'expm1', 'fill_like', 'floatx', 'floor', 'gelu', 'global_average_pool2d', 'global_max_pool2d', 'greater', 'greater_equal', 'hard_sigmoid', 'isa', 'layer_normalization', 'leaky_relu', 'less', 'less_equal', 'log', 'log1p', 'log_softmax', 'logsumexp', 'matmul', 'max', 'max_pool2d', 'maximum', 'mean', 'mean_absolute_error', 'mean_squared_error', 'measure_peak', 'min', 'minimum', 'mish', 'moving_average', 'multiply', 'negative', 'not_equal', 'note_change', 'num_threads', 'one_hot', 'pad', 'power', 'prod', 'random_bits', 'random_normal', 'random_permutation', 'random_truncated_normal', 'random_uniform', 'relu', 'reshape', 'rmsprop_update', 'round', 'scratch_bytes', 'segment_layout', 'selu', 'set_floatx', 'set_num_threads', 'sgd_update', 'sigmoid', 'sign', 'silu', 'slice', 'softmax', 'softplus', 'softsign', 'sparse_categorical_crossentropy', 'sqrt', 'square', 'squeeze', 'stop_gradient', 'subtract', 'sum', 'supported_isas', 'take', 'take_along_axis', 'tanh', 'time_gemm', 'top_k', 'transpose', 'var', 'weighted_mean', 'where']
+__all__: list[str] = ['Graph', 'MomentumForm', 'Program', 'Programs', 'Tape', 'Tensor', 'Variable', 'abs', 'adam_update', 'add', 'all', 'any', 'argmax', 'argmin', 'assign_all', 'average_pool2d', 'batch_normalization', 'batch_normalization_training', 'binary_crossentropy', 'broadcast_to', 'cast', 'categorical_crossentropy', 'ceil', 'changes', 'check_finite', 'clip', 'collect', 'concatenate', 'conv2d', 'copy', 'default_num_threads', 'dense', 'divide', 'dropout', 'elu', 'equal', 'erf', 'exp', 'expand_dims', 'expm1', 'fill_like', 'floatx', 'floor', 'gelu', 'global_average_pool2d', 'global_max_pool2d', 'greater', 'greater_equal', 'hard_sigmoid', 'isa', 'layer_normalization', 'leaky_relu', 'less', 'less_equal', 'log', 'log1p', 'log_softmax', 'logsumexp', 'matmul', 'max', 'max_pool2d', 'maximum', 'mean', 'mean_absolute_error', 'mean_squared_error', 'measure_peak', 'min', 'minimum', 'mish', 'moving_average', 'multiply', 'negative', 'not_equal', 'note_change', 'num_threads', 'one_hot', 'pad', 'power', 'prod', 'random_bits', 'random_normal', 'random_permutation', 'random_truncated_normal', 'random_uniform', 'relu', 'reshape', 'rmsprop_update', 'round', 'scratch_bytes', 'segment_layout', 'selu', 'set_floatx', 'set_num_threads', 'set_scope', 'sgd_update', 'sigmoid', 'sign', 'silu', 'slice', 'softmax', 'softplus', 'softsign', 'sparse_categorical_crossentropy', 'sqrt', 'square', 'squeeze', 'stop_gradient', 'subtract', 'sum', 'supported_isas', 'take', 'take_along_axis', 'tanh', 'time_gemm', 'top_k', 'transpose', 'var', 'weighted_mean', 'where']
 class Tensor:
     """
     An n-dimensional array that fastnn.ops compute with. NumPy reads and writes its memory without a copy.
@@ -316,19 +316,26 @@ class Graph:
         """
         One tuple (op name, inputs, outputs) per node, in the order of recording.
         """
+    @property
+    def scopes(self) -> list:
+        """
+        What `set_scope` had said when each node was recorded.
+        """
 class Program:
     """
     A recorded graph compiled for its shapes: dead nodes dropped, every value placed in one arena.
     """
-    def __init__(self, graph: Graph, feeds: collections.abc.Sequence[Tensor], fetches: collections.abc.Sequence[Tensor]) -> None:
-        ...
+    def __init__(self, graph: Graph, feeds: collections.abc.Sequence[Tensor], fetches: collections.abc.Sequence[Tensor], capacity: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        """
+        capacity: up to how many rows a run takes where the first dimension of feeds is None.
+        """
     def dump(self) -> str:
         """
         The steps, one line each.
         """
     def profile(self, feeds: collections.abc.Sequence, repeats: typing.SupportsInt | typing.SupportsIndex = 20) -> list:
         """
-        One tuple (op name, shape of the first output, median seconds, bytes read and written) per step.
+        One tuple (scope, whether of the backward pass, op name, algorithm, shape of the first output, median seconds, floating-point operations, bytes read and written) per step. Variables are as before.
         """
     def run(self, feeds: collections.abc.Sequence) -> list[Tensor]:
         """
@@ -340,6 +347,9 @@ class Program:
         """
     @property
     def arena_bytes(self) -> int:
+        ...
+    @property
+    def capacity(self) -> int:
         ...
     @property
     def steps(self) -> int:
@@ -360,6 +370,32 @@ class Tape:
         ...
     def watch(self, tensor: typing.Any) -> None:
         ...
+class Programs:
+    """
+    Compiled programs by the signature of arguments: structure, shapes and dtypes.
+    """
+    def __init__(self, limit: typing.SupportsInt | typing.SupportsIndex) -> None:
+        ...
+    def __len__(self) -> int:
+        ...
+    def accept(self, args: tuple, converted: tuple) -> None:
+        """
+        Let `run(checked=True)` take `args` for `converted`, until something is noted.
+        """
+    def check(self) -> None:
+        """
+        The programs are those for everything that was noted up to now.
+        """
+    def clear(self) -> None:
+        ...
+    def find(self, args: tuple) -> typing.Any:
+        ...
+    def put(self, signature: bytes, run: typing.Any) -> None:
+        ...
+    def run(self, args: tuple, before: typing.Any = None, checked: bool = False) -> typing.Any:
+        """
+        The results for these arguments, or NotImplemented where no program is known to fit.
+        """
 class MomentumForm:
     """
     Members:
@@ -422,6 +458,10 @@ def argmax(x: typing.Any, axis: typing.Any = None, keepdims: bool = False) -> Te
     ...
 def argmin(x: typing.Any, axis: typing.Any = None, keepdims: bool = False) -> Tensor:
     ...
+def assign_all(variables: collections.abc.Sequence[Variable], values: collections.abc.Sequence[Tensor]) -> None:
+    """
+    Overwrite each variable's values.
+    """
 def average_pool2d(x: typing.Any, pool_size: typing.Any = 2, strides: typing.Any = None, padding: str = 'valid') -> Tensor:
     ...
 def batch_normalization(x: typing.Any, mean: typing.Any, variance: typing.Any, gamma: typing.Any = None, beta: typing.Any = None, axis: typing.SupportsInt | typing.SupportsIndex = -1, epsilon: typing.SupportsFloat | typing.SupportsIndex = 0.001) -> Tensor:
@@ -446,9 +486,9 @@ def check_finite(x: typing.Any, message: str) -> None:
     ...
 def clip(x: typing.Any, a: typing.SupportsFloat | typing.SupportsIndex = 0.0, b: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     ...
-def collect(structure: typing.Any) -> tuple[list, bytes]:
+def collect(args: tuple) -> tuple[list, bytes, bytes, int]:
     """
-    The leaves of nested lists, tuples and dicts as tensors (None left out), and a signature to tell structures, shapes and dtypes apart.
+    The leaves of nested lists, tuples and dicts as tensors (None left out), a signature to tell structures, shapes and dtypes apart, the same for any number of rows, and the number of rows (0 where leaves differ).
     """
 def concatenate(xs: collections.abc.Sequence, axis: typing.SupportsInt | typing.SupportsIndex = -1) -> Tensor:
     ...
@@ -597,6 +637,10 @@ def set_floatx(dtype: typing.Any) -> None:
 def set_num_threads(num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Set the number of threads. Results have the same bits for any number. ValueError for less than 1.
+    """
+def set_scope(scope: str) -> str:
+    """
+    Name what this thread records from now on, as profiles show it; returns the name before.
     """
 def sgd_update(weights: collections.abc.Sequence, slots: collections.abc.Sequence, gradients: collections.abc.Sequence, learning_rate: typing.Any, step: typing.Any, momentum: typing.SupportsFloat | typing.SupportsIndex, form: MomentumForm, nesterov: bool, weight_decay: typing.SupportsFloat | typing.SupportsIndex) -> None:
     ...

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import losses, ops
+from fastnn import _core, losses, ops
 from fastnn._changes import Noted
 from fastnn._core import Tensor, Variable
 from fastnn._registry import lookup
@@ -139,6 +139,7 @@ class Metric(Noted):
         self.name = name or type(self).__name__.lower()
         self.dtype = dtype
         self._variables: list[Variable] = []
+        self._zeros: list[Tensor] = []  # what reset_state sets them to
 
     def add_variable(self, shape: Sequence[int], name: str) -> Variable:
         """A float64 variable of zeros that `reset_state` sets back to zeros."""
@@ -146,6 +147,7 @@ class Metric(Noted):
             np.zeros(tuple(shape)), trainable=False, name=f"{self.name}/{name}", dtype="float64"
         )
         self._variables.append(variable)
+        self._zeros.append(Tensor(np.zeros(tuple(shape))))
         return variable
 
     @property
@@ -165,8 +167,7 @@ class Metric(Noted):
         raise NotImplementedError(f"{type(self).__name__}: write result(self)")
 
     def reset_state(self) -> None:
-        for variable in self._variables:
-            variable.assign(np.zeros(variable.shape))
+        _core.assign_all(self._variables, self._zeros)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`update_state`, then `result`."""
@@ -246,12 +247,17 @@ class Mean(Metric):
 
     def update_state(self, values: ArrayLike, sample_weight: ArrayLike | None = None) -> None:  # type: ignore[override]
         values = _double(values)
+        if values.ndim == 0 and isinstance(sample_weight, int | float):  # a batch's loss and size
+            self.total.assign_add(values * float(sample_weight))
+            self.count.assign_add(float(sample_weight))
+            return
         weights = _weights(sample_weight, values)
         self.total.assign_add(ops.sum(values * weights))
         self.count.assign_add(ops.sum(weights))
 
     def result(self) -> float:
-        return float(_ratio(self.total, self.count))
+        count = float(self.count)
+        return float(self.total) / count if count else 0.0
 
 
 class MeanMetricWrapper(Mean):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,17 +40,41 @@ def before_each_run(hook: Callable[[], object]) -> None:
         _local.hooks.append(hook)
 
 
+def names_ops() -> bool:
+    """Whether layers shall name the ops they record."""
+    return is_recording() or getattr(_local, "names_ops", False)
+
+
+class naming_ops:
+    """Has layers name their ops in a `with` block that runs eagerly."""
+
+    def __enter__(self) -> None:
+        _local.names_ops = True
+
+    def __exit__(self, *error: object) -> None:
+        _local.names_ops = False
+
+
+class scope:
+    """Names the ops recorded in a `with` block, as profiles show them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._before = _core.set_scope(self._name)
+
+    def __exit__(self, *error: object) -> None:
+        _core.set_scope(self._before)
+
+
 @dataclass(frozen=True)
 class Run:
-    """A program, what to do before it runs, and the form of its results."""
+    """A program, what to do before it runs, and what makes the results of its list of tensors (None: its only one)."""
 
     program: Program
-    hooks: Sequence[Callable[[], object]]
-    results: Any
-
-    def __call__(self, tensors: Sequence[Tensor]) -> Any:
-        self.prepare()
-        return rebuild(self.results, iter(self.program.run(tensors)))
+    hooks: list[Callable[[], object]]
+    assemble: Callable[[list[Tensor]], Any] | None
 
     def prepare(self) -> None:
         for hook in self.hooks:
@@ -65,8 +89,8 @@ class Recorded:
             recording only.
         version: what the function depends on besides its arguments, as something to compare; a change drops the
             programs. It is asked only when `_core.changes()` has moved.
-        rare: whether a signature seen for the first time runs eagerly, so that sizes that never come back are not
-            compiled.
+        any_rows: whether one program shall serve any number of rows of the arguments, up to a capacity that grows by
+            doubling. Where the function wants to know the number, each is compiled when it is seen a second time.
         limit: how many programs are kept, those used last.
     """
 
@@ -75,63 +99,120 @@ class Recorded:
         function: Callable[..., Any],
         version: Callable[[], Hashable] = lambda: None,
         *,
-        rare: bool = False,
+        any_rows: bool = False,
         limit: int = 16,
     ) -> None:
         self._function = function
         # Convolutions are recorded with the algorithm that was chosen then.
         self._version_of = lambda: (version(), _core.conv_algorithm())
-        self._rare = rare
+        self._any_rows = any_rows
         self._limit = limit
-        self._programs: OrderedDict[Hashable, Run] = OrderedDict()
+        self._programs = _core.Programs(limit)
+        self._closed: set[bytes] = (
+            set()
+        )  # signatures, but for the rows, that the function does not take open
         self._seen: OrderedDict[Hashable, None] = OrderedDict()
         self._changes = -1
         self._version: Hashable = None
 
+    def __len__(self) -> int:
+        return len(self._programs)
+
     def __call__(self, *args: Any) -> Any:
         if _eager or is_recording():
             return self._function(*args)
-        tensors, signature = _core.collect(args)
-        run = self._find(args, tensors, signature)
-        return self._function(*args) if run is None else run(tensors)
+        results = self._programs.run(args)
+        if results is not NotImplemented:
+            return results
+        self._look()
+        results = self._programs.run(args)
+        if results is not NotImplemented:
+            return results
+        return self._first(args)
+
+    def run_checked(self, args: tuple[Any, ...], before: Callable[[], object] | None = None) -> Any:
+        """The results for arguments that `accept` was told of since anything changed, else NotImplemented.
+
+        Args:
+            before: called before the program runs, if it does.
+        """
+        if _eager or is_recording():
+            return NotImplemented
+        return self._programs.run(args, before, True)
+
+    def accept(self, given: tuple[Any, ...], args: tuple[Any, ...]) -> None:
+        """Let `run_checked` take what was given: to check and convert it gave `args`, and would do so again."""
+        if not _eager and not is_recording():
+            self._programs.accept(given, args)
 
     def run_for(self, args: tuple[Any, ...]) -> Run:
         """What runs for arguments of these shapes, recorded if it is not yet."""
-        run = self._find(args, *_core.collect(args), record=True)
-        assert run is not None
+        self._look()
+        run: Run | None = self._programs.find(args)
+        if run is None:
+            tensors, signature, _, _ = _core.collect(args)
+            run = self._keep(signature, self._trace(args, tensors))
         return run
 
-    def _find(
-        self, args: Any, tensors: list[Tensor], key: bytes, record: bool = False
-    ) -> Run | None:
-        """What runs for these arguments; None to run eagerly."""
+    def _look(self) -> None:
+        """Drop the programs if what they depend on has changed."""
         changes = _core.changes()
-        if changes != self._changes:
-            version = self._version_of()
-            if version != self._version:
-                self._programs.clear()
-                self._seen.clear()
-            self._version, self._changes = version, changes
-        found = self._programs.get(key)
-        if found is not None:
-            self._programs.move_to_end(key)
-            return found
-        if self._rare and not record and key not in self._seen:
-            self._seen[key] = None
-            if len(self._seen) > 4 * self._limit:
-                self._seen.popitem(last=False)
-            return None
-        found = self._record(args, tensors)
-        # Recording may have set attributes itself (a layer that is built, a metric that is resolved).
-        self._version, self._changes = self._version_of(), _core.changes()
-        self._programs[key] = found
-        if len(self._programs) > self._limit:
-            self._programs.popitem(last=False)
-        return found
+        if changes == self._changes:
+            return
+        version = self._version_of()
+        if version != self._version:
+            self._programs.clear()
+            self._closed.clear()
+            self._seen.clear()
+        self._set_version(version)
 
-    def _record(self, args: Any, tensors: list[Tensor]) -> Run:
+    def _set_version(self, version: Hashable) -> None:
+        self._version, self._changes = version, _core.changes()
+        self._programs.check()
+
+    def _first(self, args: Any) -> Any:
+        """The results for arguments that no program serves."""
+        tensors, signature, for_any, rows = _core.collect(args)
+        if self._any_rows:
+            if rows > 0 and for_any not in self._closed:
+                run = self._open(args, tensors, rows)
+                if run is not None:
+                    self._keep(for_any, run)
+                    results = self._programs.run(args)
+                    if results is not NotImplemented:
+                        return results
+                self._closed.add(for_any)
+            if self._is_first(signature):
+                return self._function(*args)
+        self._keep(signature, self._trace(args, tensors))
+        return self._programs.run(args)
+
+    def _keep(self, signature: bytes, run: Run) -> Run:
+        # Recording may have set attributes itself (a layer that is built, a metric that is resolved).
+        self._set_version(self._version_of())
+        self._programs.put(signature, run)
+        return run
+
+    def _is_first(self, signature: bytes) -> bool:
+        if signature in self._seen:
+            return False
+        self._seen[signature] = None
+        if len(self._seen) > 4 * self._limit:
+            self._seen.popitem(last=False)
+        return True
+
+    def _open(self, args: Any, tensors: list[Tensor], rows: int) -> Run | None:
+        """A program for any number of rows up to the next power of two; None where the function does not go with it,
+        be it that it reads the number or that these arguments are wrong, which a run with them will tell."""
+        try:
+            return self._trace(args, tensors, 1 << (rows - 1).bit_length())
+        except Exception:
+            return None
+
+    def _trace(self, args: Any, tensors: list[Tensor], capacity: int = 0) -> Run:
         graph = Graph()
-        feeds = [graph.placeholder(tuple(t.shape), t.dtype) for t in tensors]
+        first = (None,) if capacity else ()
+        feeds = [graph.placeholder((*first, *t.shape[len(first) :]), t.dtype) for t in tensors]
         unfilled = iter(feeds)
         filled = iter([None if leaf is None else next(unfilled) for leaf in leaves(args)])
         hooks: list[Callable[[], object]] = []
@@ -141,8 +222,10 @@ class Recorded:
                 results = self._function(*rebuild(tuple(args), filled))
         finally:
             _local.hooks = None
+        single = isinstance(results, Tensor)
         results = () if results is None else results
         fetches = [leaf if isinstance(leaf, Tensor) else Tensor(leaf) for leaf in leaves(results)]
         # Only the form is kept: the placeholders would keep the graph.
         form = rebuild(results, iter([None] * len(fetches)))
-        return Run(Program(graph, feeds, fetches), hooks, form)
+        assemble = None if single else lambda values: rebuild(form, iter(values))
+        return Run(Program(graph, feeds, fetches, capacity), hooks, assemble)

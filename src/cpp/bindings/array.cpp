@@ -107,6 +107,42 @@ Tensor from_array(const py::array& array, DType dtype) {
 
 }  // namespace
 
+std::optional<PlainArray> plain_array(py::handle value) {
+  if (!py::isinstance<py::array>(value)) return {};
+  const auto* array = py::detail::array_proxy(value.ptr());
+  const auto* descr = py::detail::array_descriptor_proxy(array->descr);
+  constexpr int kReadable = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
+  if ((array->flags & kReadable) != kReadable || descr->byteorder == '>' || array->nd > kMaxRank) return {};
+  PlainArray plain{{}, array->data};
+  switch (descr->type_num) {
+    case py::detail::npy_api::NPY_BOOL_:
+      plain.spec.dtype = DType::boolean;
+      break;
+    case py::detail::npy_api::NPY_UBYTE_:
+      plain.spec.dtype = DType::uint8;
+      break;
+    case py::detail::npy_api::NPY_INT_:
+      plain.spec.dtype = DType::int32;
+      break;
+    case py::detail::npy_api::NPY_LONG_:
+      if (sizeof(long) != 8) return {};
+      [[fallthrough]];
+    case py::detail::npy_api::NPY_LONGLONG_:
+      plain.spec.dtype = DType::int64;
+      break;
+    case py::detail::npy_api::NPY_FLOAT_:
+      plain.spec.dtype = DType::float32;
+      break;
+    case py::detail::npy_api::NPY_DOUBLE_:
+      plain.spec.dtype = DType::float64;
+      break;
+    default:
+      return {};
+  }
+  for (int d = 0; d < array->nd; ++d) plain.spec.shape.push_back(array->dimensions[d]);
+  return plain;
+}
+
 DType floatx() { return g_floatx; }
 void set_floatx(DType dtype) {
   if (!is_floating(dtype)) throw TypeError(cat("floatx: expected float32 or float64, got ", dtype));
@@ -144,7 +180,8 @@ Tensor as_tensor(py::handle value, const char* argument, std::optional<DType> sc
   }
   const py::array array = to_array(value, argument);
   const bool from_list = py::isinstance<py::list>(value) || py::isinstance<py::tuple>(value);
-  DType dtype = exact_dtype(array.dtype()).value_or(nearest_dtype(array.dtype(), argument));
+  const auto exact = exact_dtype(array.dtype());
+  DType dtype = exact ? *exact : nearest_dtype(array.dtype(), argument);
   if (from_list && dtype == DType::float64) dtype = floatx();
   return from_array(array, dtype);
 }
@@ -167,6 +204,10 @@ std::pair<Tensor, Tensor> as_operands(py::handle a, const char* a_name, py::hand
 }
 
 DType as_dtype(py::handle dtype) {
+  constexpr DType kAll[] = {DType::float32, DType::float64, DType::int64, DType::int32, DType::uint8, DType::boolean};
+  if (PyUnicode_Check(dtype.ptr()))
+    for (DType known : kAll)
+      if (PyUnicode_CompareWithASCIIString(dtype.ptr(), name(known)) == 0) return known;
   py::dtype numpy;
   try {
     numpy = py::dtype::from_args(py::reinterpret_borrow<py::object>(dtype));

@@ -17,6 +17,12 @@ namespace py = pybind11;
 Tensor as_tensor(py::handle value, const char* argument, std::optional<DType> scalar_dtype = {});
 // Two operands: mixed dtypes promote as NumPy's, Python scalars follow the other operand.
 std::pair<Tensor, Tensor> as_operands(py::handle a, const char* a_name, py::handle b, const char* b_name);
+// What an array holds and where, if fastnn can read its memory as it stands; nothing is called or allocated.
+struct PlainArray {
+  Spec spec;
+  const void* data;
+};
+std::optional<PlainArray> plain_array(py::handle value);
 Tensor cast_to(const Tensor& x, DType dtype);  // on the tape; x itself where nothing changes
 
 bool is_python_scalar(py::handle value);

@@ -7,44 +7,9 @@
 
 namespace fastnn {
 
-namespace {
-
-// Python's own limit on the depth of calls: a list that holds itself ends in a RecursionError.
-struct Recursion {
-  Recursion() {
-    if (Py_EnterRecursiveCall(" in a nested structure") != 0) throw py::error_already_set();
-  }
-  ~Recursion() { Py_LeaveRecursiveCall(); }
-  Recursion(const Recursion&) = delete;
-};
-
-// The tensors in a structure of lists, tuples and dicts, in order, and its signature: structure, shapes and dtypes.
-void collect(py::handle value, py::list& tensors, std::string& signature) {
-  const Recursion recursion;
-  if (value.is_none()) {
-    signature += 'N';
-  } else if (PyTuple_CheckExact(value.ptr()) || PyList_CheckExact(value.ptr())) {
-    signature += PyTuple_CheckExact(value.ptr()) ? '(' : '[';
-    for (py::handle item : value) collect(item, tensors, signature);
-    signature += ')';
-  } else if (PyDict_CheckExact(value.ptr())) {
-    signature += '{';
-    for (auto item : py::reinterpret_borrow<py::dict>(value)) {
-      signature += std::string(py::repr(item.first)) + ':';
-      collect(item.second, tensors, signature);
-    }
-    signature += '}';
-  } else {
-    const Tensor tensor = as_tensor(value, "argument");
-    signature += static_cast<char>('a' + static_cast<int>(tensor.dtype()));
-    for (int64_t d : tensor.shape()) signature.append(reinterpret_cast<const char*>(&d), sizeof d);
-    tensors.append(tensor);
-  }
-}
-
-}  // namespace
-
 void bind_graph(py::module_& m) {
+  m.def("set_scope", &set_scope, py::arg("scope"),
+        "Name what this thread records from now on, as profiles show it; returns the name before.");
   py::class_<Graph, std::shared_ptr<Graph>>(
       m, "Graph",
       "The list of ops that ran (or, on placeholders, that would run) while the graph records.\n\n"
@@ -79,14 +44,22 @@ void bind_graph(py::module_& m) {
             }
             return nodes;
           },
-          "One tuple (op name, inputs, outputs) per node, in the order of recording.");
+          "One tuple (op name, inputs, outputs) per node, in the order of recording.")
+      .def_property_readonly(
+          "scopes",
+          [](const Graph& g) {
+            py::list scopes;
+            for (const Node& node : g.nodes()) scopes.append(node.scope);
+            return scopes;
+          },
+          "What `set_scope` had said when each node was recorded.");
 
   py::class_<Program>(m, "Program",
                       "A recorded graph compiled for its shapes: dead nodes dropped, every value placed in one arena.")
-      .def(py::init([](const Graph& graph, const std::vector<Tensor>& feeds, const std::vector<Tensor>& fetches) {
-             return std::make_unique<Program>(graph, feeds, fetches);
-           }),
-           py::arg("graph"), py::arg("feeds"), py::arg("fetches"))
+      .def(py::init([](const Graph& graph, const std::vector<Tensor>& feeds, const std::vector<Tensor>& fetches,
+                       int64_t capacity) { return std::make_unique<Program>(graph, feeds, fetches, capacity); }),
+           py::arg("graph"), py::arg("feeds"), py::arg("fetches"), py::arg("capacity") = 0,
+           "capacity: up to how many rows a run takes where the first dimension of feeds is None.")
       .def(
           "run",
           [](Program& program, const py::sequence& values) {
@@ -119,27 +92,19 @@ void bind_graph(py::module_& m) {
               times = program.profile(feeds, repeats);
             }
             py::list rows;
-            for (const auto& t : times) rows.append(py::make_tuple(t.name, shape_tuple(t.output), t.seconds, t.bytes));
+            for (const auto& t : times)
+              rows.append(py::make_tuple(t.scope, t.backward, t.name, t.algorithm, shape_tuple(t.output), t.seconds,
+                                         t.flops, t.bytes));
             return rows;
           },
           py::arg("feeds"), py::arg("repeats") = 20,
-          "One tuple (op name, shape of the first output, median seconds, bytes read and written) per step.")
+          "One tuple (scope, whether of the backward pass, op name, algorithm, shape of the first output, median "
+          "seconds, floating-point operations, bytes read and written) per step. Variables are as before.")
+      .def_property_readonly("capacity", &Program::capacity)
       .def_property_readonly("steps", &Program::steps)
       .def_property_readonly("arena_bytes", &Program::arena_bytes)
       .def_property_readonly("value_bytes", &Program::value_bytes, "If every value had memory of its own.")
       .def("dump", &Program::dump, "The steps, one line each.");
-
-  m.def(
-      "collect",
-      [](py::handle structure) {
-        py::list tensors;
-        std::string signature;
-        collect(structure, tensors, signature);
-        return py::make_tuple(tensors, py::bytes(signature));
-      },
-      py::arg("structure"),
-      "The leaves of nested lists, tuples and dicts as tensors (None left out), and a signature to tell structures, "
-      "shapes and dtypes apart.");
 
   auto tensors = [](const py::sequence& list, const char* argument) {
     std::vector<Tensor> result;

@@ -61,7 +61,13 @@ void bind_array_protocols(Class& cls, Get get, bool readonly) {
              if (n == kUnknown) throw TypeError("len() of a placeholder whose first dimension is not known");
              return n;
            })
-      .def("__float__", [get](const Self& s) { return py::float_(as_array(get(s), false).attr("item")()); })
+      .def("__float__",
+           [get](const Self& s) {
+             const Tensor& t = get(s);
+             if (t.rank() > 0 || !t.has_data()) return py::float_(as_array(t, false).attr("item")());
+             return with_dtype(t.dtype(),
+                               [&](auto zero) { return py::float_(static_cast<double>(*t.data<decltype(zero)>())); });
+           })
       .def("__int__", [get](const Self& s) { return py::int_(as_array(get(s), false).attr("item")()); })
       .def("__bool__",
            [get](const Self& s) { return as_array(get(s), false).attr("__bool__")().template cast<bool>(); })
@@ -157,6 +163,16 @@ void bind_tensor(py::module_& m) {
   bind_array_protocols(variable, [](const Variable& v) -> const Tensor& { return v.tensor; }, true);
   m.def("changes", &changes, "How often something that may change a recorded step has been noted.");
   m.def("note_change", &note_change);
+  m.def(
+      "assign_all",
+      [](const std::vector<Variable>& variables, const TensorList& values) {
+        if (variables.size() != values.size())
+          throw ValueError(cat("assign_all: expected ", variables.size(), " values, got ", values.size()));
+        const OpPtr op = assign();
+        const py::gil_scoped_release release;
+        for (size_t i = 0; i < variables.size(); ++i) fastnn::apply(op, TensorList{variables[i].tensor, values[i]});
+      },
+      py::arg("variables"), py::arg("values"), "Overwrite each variable's values.");
   m.def(
       "moving_average",
       [](const Variable& v, py::handle value, double momentum) {

@@ -7,6 +7,7 @@
   X(runtime)                       \
   X(tensor)                        \
   X(graph)                         \
+  X(programs)                      \
   X(elementwise)                   \
   X(dense)                         \
   X(shape)                         \

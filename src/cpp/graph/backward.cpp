@@ -35,6 +35,13 @@ bool BackwardOp::may_overwrite(size_t output, size_t input) const {
          op_->gradient_may_overwrite(r.x, output + 1 == requests.size());
 }
 
+double BackwardOp::flops(Specs, Specs) const {
+  double sum = 0;
+  for (const Request& r : requests)
+    if (r.x < 2) sum += op_->flops(x_spec_, y_spec_);
+  return sum;
+}
+
 void BackwardOp::forward(Tensors in, Tensors out) const {
   Few<Tensor> x(x_at.size()), y(y_at.size());
   for (size_t i = 0; i < x_at.size(); ++i)

@@ -36,6 +36,9 @@ class BackwardOp final : public Op {
   int in_place_of(size_t output) const override { return requests[output].accumulate; }
   bool may_overwrite(size_t output, size_t input) const override;
   void forward(Tensors in, Tensors out) const override;
+  // A product's gradients are products as large as itself, one for each operand.
+  double flops(Specs, Specs) const override;
+  std::string_view algorithm(Specs, Specs) const override { return op_->algorithm(x_spec_, y_spec_); }
   void backward(const BackwardArgs&) const override {
     throw StateError(cat(name_, ": gradients of gradients are not offered"));
   }

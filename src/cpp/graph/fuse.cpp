@@ -103,7 +103,7 @@ class Fuser {
           if (const Node* from = producer(t); from && number(from) >= n) return;
         if (weighing->op->writes(weighing->x.size()) > 0) return;
       }
-      Node whole{loss.op->with_gradient(1), {loss.x[0], loss.x[1], dy}, loss.y};
+      Node whole{loss.op->with_gradient(1), {loss.x[0], loss.x[1], dy}, loss.y, loss.scope};
       whole.y.push_back(nodes_[reader].y[0]);
       loss = std::move(whole);
       dead_[reader] = 1;
@@ -146,7 +146,7 @@ class Fuser {
     }
 
     const Tensor pooled = Tensor::placeholder(pool->y[0].spec(), nullptr);
-    Node new_pool{pool->op, {relu.x[0]}, pool->y}, new_relu{relu.op, {pooled}, {pool->y[0]}};
+    Node new_pool{pool->op, {relu.x[0]}, pool->y, pool->scope}, new_relu{relu.op, {pooled}, {pool->y[0]}, relu.scope};
     new_pool.y[0] = pooled;
     if (pool_back) {
       const BackwardOp& of_pool = *simple_backward(pool_back, nullptr);
@@ -315,7 +315,7 @@ class Fuser {
     for (size_t r = first; r < readers.size(); ++r)
       for (Tensor& t : nodes_[readers[r]].x)
         if (t.id() == value.id()) t = anew;
-    before[readers[first]] = {again->op, std::move(inputs), {anew}};
+    before[readers[first]] = {again->op, std::move(inputs), {anew}, node.scope};
   }
 
   std::vector<Node> nodes_;

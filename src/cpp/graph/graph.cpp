@@ -1,6 +1,7 @@
 #include "graph/graph.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/parallel.hpp"
 
@@ -9,6 +10,7 @@ namespace fastnn {
 namespace {
 
 thread_local std::vector<std::shared_ptr<Recorder>> t_recorders;
+thread_local std::string t_scope;
 
 // The graph that must take the op instead of its kernel running now, if any.
 Graph* symbolic_graph(Tensors x) {
@@ -51,6 +53,8 @@ void run(const Op& op, Tensors x, std::vector<Tensor>& y, Tensors into, const st
 
 }  // namespace
 
+std::string set_scope(std::string scope) { return std::exchange(t_scope, std::move(scope)); }
+
 void Recorder::start() {
   if (recording_.exchange(true)) return;
   t_recorders.push_back(shared_from_this());
@@ -63,7 +67,7 @@ void Recorder::stop() {
 }
 
 void Graph::record(const OpPtr& op, Tensors x, Tensors y) {
-  Node node{op, {}, {}};
+  Node node{op, {}, {}, t_scope};
   for (const Tensor& t : x) node.x.push_back(t.graph() ? t.shell() : t);
   for (const Tensor& t : y) node.y.push_back(t.graph() ? t.shell() : t);
   const std::lock_guard lock(mutex_);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "ops/op.hpp"
@@ -14,7 +15,11 @@ namespace fastnn {
 struct Node {
   OpPtr op;
   std::vector<Tensor> x, y;
+  std::string scope = {};  // what this thread was at when it recorded: the name of a layer
 };
+
+// Sets the scope of the ops that this thread records from now on; returns the one before.
+std::string set_scope(std::string scope);
 
 // Something that hears of every op that runs on the thread of start() until stop(). That thread shares the ownership,
 // so that a recorder dropped by another thread is not gone under its feet.

@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "core/parallel.hpp"
+#include "graph/backward.hpp"
 #include "graph/fuse.hpp"
 #include "ops/shape.hpp"
 
@@ -20,6 +21,7 @@ constexpr size_t kAlignment = 64;
 constexpr double kTeamPaysOnce = 100e-6;
 constexpr double kTeamPaysOften = 20e-6;
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+bool is_open(const Shape& shape) { return shape.rank() > 0 && shape[0] == kUnknown; }
 size_t bytes_of(const Spec& spec) { return static_cast<size_t>(numel(spec.shape)) * item_size(spec.dtype); }
 
 // What the fetches and the effects need.
@@ -78,8 +80,9 @@ std::vector<Node> commit_last(std::vector<Node> nodes) {
 }
 }  // namespace
 
-Program::Program(const Graph& graph, Tensors feeds, Tensors fetches) {
-  const std::vector<Node> nodes = commit_last(fuse(without_dead(graph.nodes(), fetches), fetches));
+Program::Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t capacity) : capacity_(capacity) {
+  const std::vector<Node> recorded = graph.nodes();
+  const std::vector<Node> nodes = commit_last(fuse(without_dead(recorded, fetches), fetches));
   std::unordered_map<uint64_t, int> index;
   auto add = [&](const Tensor& t, Place place) {
     const int v = static_cast<int>(values_.size());
@@ -92,7 +95,9 @@ Program::Program(const Graph& graph, Tensors feeds, Tensors fetches) {
     return v;
   };
   for (const Tensor& t : feeds) {
-    if (!t.shape().known()) throw ValueError(cat("program: expected feeds of known shape, got ", t.shape()));
+    Shape rest = t.shape();
+    if (capacity > 0 && is_open(rest)) rest[0] = capacity;
+    if (!rest.known()) throw ValueError(cat("program: expected feeds of known shape, got ", t.shape()));
     values_[add(t, Place::feed)].feed = static_cast<int>(feed_specs_.size());
     feed_specs_.push_back(t.spec());
   }
@@ -105,13 +110,49 @@ Program::Program(const Graph& graph, Tensors feeds, Tensors fetches) {
     return v;
   };
   for (const Node& node : nodes) {
-    Step step{node.op, {}, {}};
+    Step step{node.op, {}, {}, node.scope};
     for (const Tensor& t : node.x) step.x.push_back(find(t));
     for (const Tensor& t : node.y) step.y.push_back(add(t, Place::arena));
     steps_.push_back(std::move(step));
   }
   for (const Tensor& t : fetches) fetches_.push_back(find(t));
+  find_scopes(recorded);
+  if (capacity > 0) {
+    const std::vector<Spec> specs = specs_for(capacity);
+    for (size_t v = 0; v < values_.size(); ++v) values_[v].spec = specs[v];
+  }
   plan();
+}
+
+// The backward of an op belongs to the layer of the op.
+void Program::find_scopes(const std::vector<Node>& recorded) {
+  std::unordered_map<const Op*, const std::string*> scopes;
+  for (const Node& node : recorded) scopes.try_emplace(node.op.get(), &node.scope);
+  bool behind = false;
+  for (Step& step : steps_) {
+    const auto* backward = dynamic_cast<const BackwardOp*>(step.op.get());
+    behind |= backward != nullptr;
+    const auto found = scopes.try_emplace(backward ? backward->op().get() : step.op.get(), &step.scope);
+    const bool made = found.second;  // by fusion; behind a backward step it computes again what was forgotten
+    if (backward) step.scope = *found.first->second;
+    step.backward = backward || step.scope == "gradient" || (behind && made);
+  }
+}
+
+// What every value is when open feeds have so many rows: the ops are asked again.
+std::vector<Spec> Program::specs_for(int64_t rows) const {
+  std::vector<Spec> specs, x;
+  for (const Value& value : values_) {
+    specs.push_back(value.spec);
+    if (value.feed >= 0 && is_open(feed_specs_[value.feed].shape)) specs.back().shape[0] = rows;
+  }
+  for (const Step& step : steps_) {
+    x.clear();
+    for (int v : step.x) x.push_back(specs[v]);
+    const std::vector<Spec> y = step.op->infer(x);
+    for (size_t i = 0; i < y.size(); ++i) specs[step.y[i]] = y[i];
+  }
+  return specs;
 }
 
 void Program::plan() {
@@ -140,7 +181,7 @@ void Program::plan() {
         values_.push_back(copy);
         root_last.push_back(s);
         last_read.push_back(s);
-        steps.push_back({copy_of(), {x}, {copy.root}});
+        steps.push_back({copy_of(), {x}, {copy.root}, step.scope, step.backward});
         x = copy.root;
       }
       Value& target = values_[step.y[i]];
@@ -229,30 +270,60 @@ size_t Program::place(const std::vector<int>& order) {
   return end;
 }
 
-std::unique_ptr<Program::Workspace> Program::make_workspace() const {
-  auto workspace = std::make_unique<Workspace>();
-  workspace->arena = Storage::allocate(arena_bytes_);
+Program::Layout Program::make_layout(const std::shared_ptr<Storage>& arena, int64_t rows) const {
+  Layout layout{rows, {}, {}, {}};
+  if (rows == 0) {
+    for (const Value& value : values_) layout.specs.push_back(value.spec);
+  } else {
+    try {
+      layout.specs = specs_for(rows);
+    } catch (const std::exception& error) {
+      throw RowsError(error.what());
+    }
+  }
+  const std::vector<Spec>& specs = layout.specs;
   std::vector<Tensor> tensors(values_.size());
   for (size_t v = 0; v < values_.size(); ++v) {
     const Value& value = values_[v];
     const Value& root = values_[value.root];
+    if (rows > 0 && bytes_of(specs[v]) > bytes_of(value.spec))
+      throw RowsError(cat("program: a value of shape ", specs[v].shape, " is larger than its place for ", capacity_,
+                          " rows, ", value.spec.shape));
     if (root.place == Place::arena)
-      tensors[v] = Tensor::over(workspace->arena, root.offset, value.spec.shape, value.spec.dtype);
+      tensors[v] = Tensor::over(arena, root.offset, specs[v].shape, specs[v].dtype);
     else if (root.place == Place::bound)
-      tensors[v] = value.root == static_cast<int>(v) ? value.bound : root.bound.view(value.spec.shape);
+      tensors[v] = value.root == static_cast<int>(v) ? value.bound : root.bound.view(specs[v].shape);
   }
   for (const Step& step : steps_) {
     if (step.op->is_view()) continue;
-    Workspace::Call call{step.op.get(), {}, {}, step.op->writes(step.x.size())};
+    for (int y : step.y)
+      for (int x : step.x)  // what is computed in place is not smaller than its result
+        if (values_[x].root == values_[y].root && bytes_of(specs[x]) != bytes_of(specs[y]))
+          throw RowsError(cat("program: ", step.op->name(), " cannot compute in place for ", rows, " rows"));
+    Layout::Call call{step.op.get(), {}, {}, step.op->writes(step.x.size())};
     for (size_t i = 0; i < step.x.size(); ++i) {
       const Value& root = values_[values_[step.x[i]].root];
-      if (root.place == Place::feed) workspace->patches.push_back({workspace->calls.size(), i, step.x[i]});
+      if (root.place == Place::feed) layout.patches.push_back({layout.calls.size(), i, step.x[i]});
       call.x.push_back(tensors[step.x[i]]);
     }
     for (int v : step.y) call.y.push_back(tensors[v]);
-    workspace->calls.push_back(std::move(call));
+    layout.calls.push_back(std::move(call));
   }
-  return workspace;
+  return layout;
+}
+
+Program::Layout& Program::layout_for(Workspace& workspace, int64_t rows) const {
+  constexpr size_t kKept = 8;
+  auto& layouts = workspace.layouts;
+  const auto found = std::find_if(layouts.begin(), layouts.end(), [&](const Layout& l) { return l.rows == rows; });
+  if (found != layouts.end()) {
+    std::rotate(found, found + 1, layouts.end());
+  } else {
+    Layout made = make_layout(workspace.arena, rows);
+    if (layouts.size() == kKept) layouts.erase(layouts.begin());
+    layouts.push_back(std::move(made));
+  }
+  return layouts.back();
 }
 
 std::unique_ptr<Program::Workspace> Program::take_workspace() {
@@ -264,55 +335,67 @@ std::unique_ptr<Program::Workspace> Program::take_workspace() {
       return workspace;
     }
   }
-  return make_workspace();
+  return std::make_unique<Workspace>(Workspace{Storage::allocate(arena_bytes_), {}});
 }
 
 void Program::give_back(std::unique_ptr<Workspace> workspace) {
-  for (const auto& patch : workspace->patches) workspace->calls[patch.call].x[patch.input] = Tensor();
+  Layout& layout = workspace->layouts.back();
+  for (const auto& patch : layout.patches) layout.calls[patch.call].x[patch.input] = Tensor();
   const std::lock_guard lock(mutex_);
   idle_.push_back(std::move(workspace));
 }
 
-Tensor Program::fed(Tensors feeds, int value) const {
+Tensor Program::fed(const Layout& layout, Tensors feeds, int value) const {
   const Tensor& feed = feeds[static_cast<size_t>(values_[values_[value].root].feed)];
-  return values_[value].root == value ? feed : feed.view(values_[value].spec.shape);
+  return values_[value].root == value ? feed : feed.view(layout.specs[value].shape);
 }
 
-void Program::execute(Workspace& workspace, Tensors feeds) const {
-  for (const auto& patch : workspace.patches) workspace.calls[patch.call].x[patch.input] = fed(feeds, patch.feed);
+void Program::execute(Layout& layout, Tensors feeds) const {
+  for (const auto& patch : layout.patches) layout.calls[patch.call].x[patch.input] = fed(layout, feeds, patch.feed);
   FlushToZero flush;
-  for (const auto& call : workspace.calls) {
+  for (const auto& call : layout.calls) {
     call.op->forward(call.x, call.y);
     for (size_t i = 0; i < call.writes; ++i) call.x[i].storage()->bump();
   }
 }
 
-void Program::check_feeds(Tensors feeds, bool rows_differ) const {
+int64_t Program::check_feeds(Tensors feeds, bool rows_differ) const {
   if (feeds.size() != feed_specs_.size())
     throw ValueError(cat("program: expected ", feed_specs_.size(), " feeds, got ", feeds.size()));
+  int64_t rows = 0;
   for (size_t i = 0; i < feeds.size(); ++i) {
     Spec spec = feeds[i].spec();
-    if (rows_differ && spec.shape.rank() > 0 && feed_specs_[i].shape.rank() > 0) {
+    const bool ranked = spec.shape.rank() > 0 && feed_specs_[i].shape.rank() > 0;
+    if (rows_differ && ranked) {
       spec.shape[0] = feed_specs_[i].shape[0];
       spec.dtype = feed_specs_[i].dtype;
+    } else if (ranked && is_open(feed_specs_[i].shape)) {
+      if (rows == 0) rows = spec.shape[0];
+      if (rows < 1 || rows > capacity_ || spec.shape[0] != rows)
+        throw ValueError(
+            cat("program: expected 1 to ", capacity_, " rows, as many in every feed, got shape ", spec.shape));
+      spec.shape[0] = kUnknown;
     }
     if (spec != feed_specs_[i])
       throw ValueError(cat("program: expected feed ", i, " of shape ", feed_specs_[i].shape, " and dtype ",
                            feed_specs_[i].dtype, ", got ", feeds[i].shape(), " and ", feeds[i].dtype()));
   }
+  return rows;
 }
 
 template <class Body>
-void Program::run_steps(double team_pays, const Body& body) {
+void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
   constexpr int kTimedRuns = 3;
+  const double share = rows > 0 ? static_cast<double>(rows) / static_cast<double>(capacity_) : 1;
   if (timed_runs_.load(std::memory_order_relaxed) < kTimedRuns) {
+    if (share <= 0.5) return body();
     const auto start = std::chrono::steady_clock::now();
     body();
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / share;
     const double best = serial_seconds_.load(std::memory_order_relaxed);
     serial_seconds_.store(best == 0 ? seconds : std::min(best, seconds), std::memory_order_relaxed);
     timed_runs_.fetch_add(1, std::memory_order_relaxed);
-  } else if (serial_seconds_.load(std::memory_order_relaxed) < team_pays) {
+  } else if (serial_seconds_.load(std::memory_order_relaxed) * share < team_pays) {
     body();
   } else {
     with_team(body);
@@ -320,15 +403,16 @@ void Program::run_steps(double team_pays, const Body& body) {
 }
 
 std::vector<Tensor> Program::run(Tensors feeds) {
-  check_feeds(feeds, false);
+  const int64_t rows = check_feeds(feeds, false);
   auto workspace = take_workspace();
+  Layout& layout = layout_for(*workspace, rows);
   std::vector<Tensor> results;
-  run_steps(kTeamPaysOnce, [&] { execute(*workspace, feeds); });
+  results.reserve(fetches_.size());
+  run_steps(kTeamPaysOnce, [&] { execute(layout, feeds); }, rows);
   for (int v : fetches_) {
-    const Value& value = values_[v];
-    const Value& root = values_[value.root];
-    const Tensor result = Tensor::empty(value.spec.shape, value.spec.dtype);
-    const void* source = root.place == Place::feed    ? fed(feeds, v).raw()
+    const Value& root = values_[values_[v].root];
+    const Tensor result = Tensor::empty(layout.specs[v].shape, layout.specs[v].dtype);
+    const void* source = root.place == Place::feed    ? fed(layout, feeds, v).raw()
                          : root.place == Place::bound ? root.bound.raw()
                                                       : workspace->arena->data() + root.offset;
     std::memcpy(result.raw(), source, result.bytes());
@@ -389,12 +473,13 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
     feeds.push_back(Tensor::empty(spec.shape, spec.dtype));
   }
   auto workspace = take_workspace();
+  Layout& layout = layout_for(*workspace, 0);
   const auto start = std::chrono::steady_clock::now();
   int64_t step = first;
   auto one_step = [&] {
     for (size_t i = 0; i < feeds.size(); ++i)
       gather_rows(sources[i], order ? rows.data() + (step - first) * batch : nullptr, step * batch, feeds[i]);
-    execute(*workspace, feeds);
+    execute(layout, feeds);
     ++step;
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() <= seconds;
   };
@@ -411,48 +496,98 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
 }
 
 std::vector<Program::StepTime> Program::profile(Tensors feeds, int repeats) {
-  check_feeds(feeds, false);
+  const int64_t rows = check_feeds(feeds, false);
   auto workspace = take_workspace();
-  for (const auto& patch : workspace->patches) workspace->calls[patch.call].x[patch.input] = fed(feeds, patch.feed);
-  std::vector<std::vector<double>> seconds(workspace->calls.size());
-  for (int repeat = 0; repeat < repeats; ++repeat) {
+  Layout& layout = layout_for(*workspace, rows);
+  for (const auto& patch : layout.patches) layout.calls[patch.call].x[patch.input] = fed(layout, feeds, patch.feed);
+
+  struct Saved {  // what is written, to be put back
+    Tensor tensor;
+    std::vector<std::byte> bytes;
+    explicit Saved(const Tensor& t)
+        : tensor(t), bytes(static_cast<std::byte*>(t.raw()), static_cast<std::byte*>(t.raw()) + t.bytes()) {}
+    Saved(Saved&&) = default;
+    ~Saved() {
+      if (tensor) std::copy(bytes.begin(), bytes.end(), static_cast<std::byte*>(tensor.raw()));
+    }
+  };
+  std::vector<Saved> saved;
+  for (const auto& call : layout.calls)
+    for (size_t i = 0; i < call.writes; ++i) {
+      const void* at = call.x[i].raw();
+      if (std::none_of(saved.begin(), saved.end(), [&](const Saved& s) { return s.tensor.raw() == at; }))
+        saved.emplace_back(call.x[i]);
+    }
+
+  std::vector<std::vector<double>> seconds(layout.calls.size());
+  auto run_once = [&](bool counts) {
     FlushToZero flush;
-    for (size_t c = 0; c < workspace->calls.size(); ++c) {
-      const auto& call = workspace->calls[c];
+    for (size_t c = 0; c < layout.calls.size(); ++c) {
+      const auto& call = layout.calls[c];
       const auto start = std::chrono::steady_clock::now();
       call.op->forward(call.x, call.y);
-      seconds[c].push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+      if (counts) seconds[c].push_back(spent.count());
       for (size_t i = 0; i < call.writes; ++i) call.x[i].storage()->bump();
     }
-  }
+  };
+  constexpr int kWarmUp = 3;  // runs, which also tell whether threads pay
+  for (int run = 0; run < kWarmUp; ++run) run_steps(kTeamPaysOften, [&] { run_once(false); }, rows);
+  run_steps(
+      kTeamPaysOften,
+      [&] {
+        for (int run = 0; run < repeats; ++run) run_once(true);
+      },
+      rows);
+
   std::vector<StepTime> times;
-  for (size_t c = 0; c < workspace->calls.size(); ++c) {
-    const auto& call = workspace->calls[c];
+  size_t c = 0;
+  for (const Step& step : steps_) {
+    if (step.op->is_view()) continue;
     std::sort(seconds[c].begin(), seconds[c].end());
-    int64_t bytes = 0;
-    for (const auto* list : {&call.x, &call.y})
-      for (const Tensor& t : *list) bytes += static_cast<int64_t>(t.bytes());
-    times.push_back({std::string(call.op->name()), call.y.empty() ? Shape() : call.y[0].shape(),
-                     seconds[c].empty() ? 0 : seconds[c][seconds[c].size() / 2], bytes});
+    std::vector<Spec> x, y;
+    for (int v : step.x) x.push_back(layout.specs[v]);
+    for (int v : step.y) y.push_back(layout.specs[v]);
+    size_t bytes = 0;
+    for (const auto* specs : {&x, &y})
+      for (const Spec& spec : *specs) bytes += bytes_of(spec);
+    times.push_back({step.scope, step.backward, std::string(step.op->name()), std::string(step.op->algorithm(x, y)),
+                     y.empty() ? x[0].shape : y[0].shape, seconds[c].empty() ? 0 : seconds[c][seconds[c].size() / 2],
+                     step.op->flops(x, y), static_cast<int64_t>(bytes)});
+    ++c;
   }
   give_back(std::move(workspace));
   return times;
 }
 
 std::string Program::dump() const {
+  auto text = [&](int v) {
+    const Value& value = values_[v];
+    std::ostringstream out;
+    if (value.feed >= 0)
+      out << "feed" << value.feed;
+    else if (value.place == Place::bound)
+      out << (value.bound.variable_info() ? value.bound.variable_info()->name : "constant");
+    else
+      out << '%' << v;
+    out << value.spec.shape;
+    return out.str();
+  };
   std::ostringstream out;
   out << steps_.size() << " steps, arena " << arena_bytes_ << " bytes of " << value_bytes_ << "\n";
   for (size_t s = 0; s < steps_.size(); ++s) {
+    const Step& step = steps_[s];
     out << s << ": ";
-    for (int v : steps_[s].y) {
-      const Value& root = values_[values_[v].root];
-      out << '%' << v << values_[v].spec.shape;
-      if (root.place == Place::arena) out << '@' << root.offset;
+    for (int v : step.y) {
+      out << text(v);
+      if (const Value& root = values_[values_[v].root]; root.place == Place::arena) out << '@' << root.offset;
       out << ' ';
     }
-    out << "= " << steps_[s].op->name() << '(';
-    for (size_t i = 0; i < steps_[s].x.size(); ++i) out << (i ? ", %" : "%") << steps_[s].x[i];
-    out << ")\n";
+    out << "= " << step.op->name() << '(';
+    for (size_t i = 0; i < step.x.size(); ++i) out << (i ? ", " : "") << text(step.x[i]);
+    out << ')';
+    if (!step.scope.empty()) out << "  # " << step.scope;
+    out << '\n';
   }
   return out.str();
 }

@@ -11,13 +11,20 @@
 
 namespace fastnn {
 
+// The ops of a program do not fit together for this number of rows.
+struct RowsError : ValueError {
+  using ValueError::ValueError;
+};
+
 class Program {
  public:
-  // feeds: placeholders of the graph that a run will be given data for; fetches: the values it gives back. Every shape
-  // must be known. ValueError when a fetch depends on a placeholder that is not fed.
-  Program(const Graph& graph, Tensors feeds, Tensors fetches);
+  // feeds: placeholders of the graph that a run will be given data for; fetches: the values it gives back. ValueError
+  // when a fetch depends on a placeholder that is not fed. Every shape must be known, but for the first dimension of
+  // feeds where there is a capacity: the program then runs any number of rows up to it, the same for all such feeds.
+  Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t capacity = 0);
 
-  // Values of the fetches, in memory of their own. ValueError when a feed's shape or dtype is not the compiled one.
+  // Values of the fetches, in memory of their own. ValueError when a feed's shape or dtype is not the compiled one,
+  // RowsError when the program does not go with their number of rows.
   // A run computes first and commits last: writes of variables come after everything that does not read what they
   // write, so an error (a bad label, a check) leaves every variable as it was.
   std::vector<Tensor> run(Tensors feeds);
@@ -27,15 +34,20 @@ class Program {
   // `seconds` have passed, so that the caller can look at signals. What the program fetches is dropped.
   int64_t run_rows(Tensors sources, const Tensor& order, int64_t first, int64_t last, double seconds);
 
-  // Seconds of each step, the median of `repeats` runs, and what it is. The runs happen: effects too.
+  // Seconds of each step, the median of `repeats` runs, and what it is. Variables are as before when it returns.
   struct StepTime {
+    std::string scope;  // the layer
+    bool backward;
     std::string name;
+    std::string algorithm;
     Shape output;
-    double seconds;
+    double seconds, flops;
     int64_t bytes;  // read and written
   };
   std::vector<StepTime> profile(Tensors feeds, int repeats);
 
+  const std::vector<Spec>& feed_specs() const { return feed_specs_; }  // an open first dimension is unknown
+  int64_t capacity() const { return capacity_; }
   size_t steps() const { return steps_.size(); }
   size_t arena_bytes() const { return arena_bytes_; }
   size_t value_bytes() const { return value_bytes_; }  // if every value had memory of its own
@@ -55,9 +67,13 @@ class Program {
   struct Step {
     OpPtr op;
     std::vector<int> x, y;  // values
+    std::string scope = {};
+    bool backward = false;
   };
-  struct Workspace {
-    std::shared_ptr<Storage> arena;
+  // The calls of a run on some number of rows: fewer than the capacity use the beginning of every place in the arena.
+  struct Layout {
+    int64_t rows;
+    std::vector<Spec> specs;  // of the values
     struct Call {
       const Op* op;
       std::vector<Tensor> x, y;
@@ -71,21 +87,30 @@ class Program {
     };
     std::vector<Patch> patches;  // inputs that a run's feeds replace
   };
+  struct Workspace {
+    std::shared_ptr<Storage> arena;
+    std::vector<Layout> layouts;  // those used last, the last one at the end
+  };
 
+  void find_scopes(const std::vector<Node>& recorded);
   void plan();
   size_t place(const std::vector<int>& order);  // gives these values their offsets; the bytes it took
-  std::unique_ptr<Workspace> make_workspace() const;
+  std::vector<Spec> specs_for(int64_t rows) const;
+  Layout make_layout(const std::shared_ptr<Storage>& arena, int64_t rows) const;
+  Layout& layout_for(Workspace& workspace, int64_t rows) const;
   std::unique_ptr<Workspace> take_workspace();
   void give_back(std::unique_ptr<Workspace> workspace);
-  Tensor fed(Tensors feeds, int value) const;  // a feed, or a view of one
-  void execute(Workspace& workspace, Tensors feeds) const;
+  Tensor fed(const Layout& layout, Tensors feeds, int value) const;  // a feed, or a view of one
+  void execute(Layout& layout, Tensors feeds) const;
   template <class Body>
-  void run_steps(double team_pays, const Body& body);  // with a team from that many seconds on
-  void check_feeds(Tensors feeds, bool rows_differ) const;
+  // With a team where one thread would need that many seconds.
+  void run_steps(double team_pays, const Body& body, int64_t rows = 0);
+  int64_t check_feeds(Tensors feeds, bool rows_differ) const;  // the number of rows, 0 where it is not open
 
   std::vector<Value> values_;
   std::vector<Step> steps_;
   std::vector<Spec> feed_specs_;
+  int64_t capacity_;
   std::vector<int> fetches_;
   size_t arena_bytes_ = 0, value_bytes_ = 0;
   std::mutex mutex_;

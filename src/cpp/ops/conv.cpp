@@ -426,6 +426,10 @@ class Conv2d final : public Op {
       sum.run(forward_axis(rows(x[0].shape(), kernel)), forward_axis(columns(x[0].shape(), kernel)));
     });
   }
+  double flops(Specs x, Specs y) const override {
+    return 2.0 * static_cast<double>(numel(y[0].shape)) * static_cast<double>(numel(x[1].shape, 0, 3));
+  }
+  std::string_view algorithm(Specs, Specs) const override { return "direct"; }
   bool reads_input(size_t i) const override { return i < 2; }
   bool gradient_reads(size_t of, size_t input) const override { return of + input == 1; }
   void backward(const BackwardArgs& b) const override {

@@ -44,6 +44,10 @@ class Dense final : public Op {
               has_bias_ ? x[2].data<T>() : nullptr, false, Finish<T>(then_, y[0]));
     });
   }
+  double flops(Specs x, Specs y) const override {
+    return 2.0 * static_cast<double>(numel(y[0].shape)) * static_cast<double>(x[1].shape[0]);
+  }
+  std::string_view algorithm(Specs, Specs) const override { return "gemm"; }
   bool reads_input(size_t i) const override { return i < 2; }
   bool gradient_reads(size_t of, size_t input) const override { return of + input == 1; }
   void backward(const BackwardArgs& b) const override {
@@ -100,6 +104,11 @@ class Matmul final : public Op {
                 s.b(x[1].data<T>() + s.b_index(i) * s.k * s.n), y[0].data<T>() + i * s.m * s.n, s.n, nullptr, false);
     });
   }
+  double flops(Specs x, Specs y) const override {
+    const Shape& a = x[0].shape;
+    return 2.0 * static_cast<double>(numel(y[0].shape)) * static_cast<double>(a[a.rank() - (ta_ ? 2 : 1)]);
+  }
+  std::string_view algorithm(Specs, Specs) const override { return "gemm"; }
   bool reads_input(size_t) const override { return true; }
   void backward(const BackwardArgs& args) const override {
     with_float(args.x_spec[0].dtype, "matmul", [&](auto zero) {

@@ -93,6 +93,10 @@ class Op {
   virtual std::shared_ptr<const Op> with_gradient(size_t /*input*/) const { return nullptr; }
   // Its inputs lend their shapes alone.
   virtual bool ignores_values() const { return false; }
+  // For profiles: the multiplications and additions of one forward pass (0: what counts are the bytes), and how they
+  // are done.
+  virtual double flops(Specs /*x*/, Specs /*y*/) const { return 0; }
+  virtual std::string_view algorithm(Specs /*x*/, Specs /*y*/) const { return {}; }
   // Runs although nobody reads its outputs: it may refuse the step by an error.
   virtual bool refuses() const { return false; }
 };

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from fastnn import constraints, initializers, ops, regularizers
+from fastnn import _core, constraints, initializers, ops, regularizers
 from fastnn._changes import Noted
 from fastnn._core import Graph, Tensor, Variable, floatx
 from fastnn._structure import flatten, holds_arrays, map_shapes, map_structure
@@ -23,6 +23,7 @@ from fastnn.layers.arguments import shape_without_batch
 from fastnn.layers.context import CallContext, current_context
 from fastnn.layers.symbolic import Call, SymbolicTensor
 from fastnn.random import SeedGenerator
+from fastnn.recorded import scope
 
 _names: Counter[str] = Counter()
 # Re-raised with the layer's name in front; subclasses (say UnicodeDecodeError) have constructors of their own.
@@ -180,15 +181,17 @@ class Layer(Noted):
 
     def __call__(self, *args: Any, training: bool | None = None, mask: Any = None) -> Any:
         for x in args:
-            if isinstance(x, _MAY_BE_SYMBOLIC) and _is_symbolic(x):
+            if type(x) is not Tensor and isinstance(x, _MAY_BE_SYMBOLIC) and _is_symbolic(x):
                 given = {"training": training, "mask": mask}
                 return self._call_on_symbols(
                     args, {name: value for name, value in given.items() if value is not None}
                 )
         outer = current_context()
         if outer is not None:
+            if training is None:
+                return self._run(args, mask, outer)
             before = outer.training
-            outer.training = before if training is None else bool(training)
+            outer.training = bool(training)
             try:
                 return self._run(args, mask, outer)
             finally:
@@ -202,11 +205,14 @@ class Layer(Noted):
     def _run(self, args: tuple[Any, ...], mask: Any, context: CallContext) -> Any:
         was_built = self.built
         try:
-            inputs = [self._as_input(x) for x in args]
+            inputs = list(map(self._as_input, args))
             if not self.built:
                 self.build(*(_shape_of(x) for x in inputs))
-            options = {"training": context.training, "mask": mask}
-            y = self.call(*inputs, **{name: options[name] for name in self._call_options})
+            if context.names_ops:
+                with scope(self.name):
+                    y = self._call(inputs, mask, context)
+            else:
+                y = self._call(inputs, mask, context)
         except _RENAMED as error:
             if not was_built:
                 self._forget()
@@ -216,6 +222,12 @@ class Layer(Noted):
         if self.activity_regularizer is not None:
             context.losses.append(self.activity_regularizer(y))
         return y
+
+    def _call(self, inputs: Sequence[Any], mask: Any, context: CallContext) -> Any:
+        if not self._call_options:
+            return self.call(*inputs)
+        options = {"training": context.training, "mask": mask}
+        return self.call(*inputs, **{name: options[name] for name in self._call_options})
 
     def _call_on_symbols(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Remember the call for functional models. Shapes and dtypes are those of the ops, run on placeholders."""
@@ -269,6 +281,8 @@ class Layer(Noted):
         return None if self._sample_shape is None else (None, *self._sample_shape)
 
     def _as_input(self, x: Any) -> Any:
+        if type(x) is Tensor:
+            return _core.cast(x, self._dtype)
         if holds_arrays(x):
             return map_structure(lambda v: ops.cast(v, self.dtype), x)
         return ops.cast(x, self.dtype)

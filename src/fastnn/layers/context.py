@@ -10,6 +10,7 @@ from typing import Any
 from fastnn import ops
 from fastnn._core import Tensor
 from fastnn.random import SeedGenerator
+from fastnn.recorded import names_ops
 
 _local = threading.local()
 
@@ -27,6 +28,7 @@ class CallContext:
 
     def __init__(self, training: bool = False) -> None:
         self.training = training
+        self.names_ops = names_ops()
         self.losses: list[Tensor] = []
         self.output_losses: list[Tensor | None] = []  # of the outputs, before weights and penalties
         self._effects: list[Callable[[], object]] = []

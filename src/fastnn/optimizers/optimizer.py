@@ -90,8 +90,13 @@ class Optimizer(Noted):
 
     @learning_rate.setter
     def learning_rate(self, value: float | Callable[[int], float]) -> None:
+        followed_schedule = (
+            self.__dict__.get("_learning_rate") is not None and self.follows_schedule
+        )
         self._learning_rate = value if callable(value) else _checked_rate(value)
         self.prepare_step()
+        if followed_schedule != self.follows_schedule:
+            self._note()  # whether recorded steps ask for the rate before each run
 
     @property
     def follows_schedule(self) -> bool:
@@ -101,7 +106,7 @@ class Optimizer(Noted):
     def prepare_step(self) -> None:
         """Put the rate of the next update where the update reads it.
 
-        A recorded step has this done before each run.
+        A recorded step has this done before each run, if the rate follows a schedule.
         """
         self._rate.numpy(writable=True)[...] = self.learning_rate
 
@@ -170,7 +175,8 @@ class Optimizer(Noted):
         if not linked or any(a is not b for a, b in zip(targets, self._built, strict=True)):
             self.build(targets)
         self.prepare_step()
-        before_each_run(self.prepare_step)
+        if self.follows_schedule:
+            before_each_run(self.prepare_step)
         self._update(self._clipped(tensors), targets)
         self.iterations.assign_add(1)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from fastnn import losses, metrics, ops
-from fastnn._core import Tensor
+from fastnn._core import Tensor, Variable
 from fastnn._structure import by_name, flatten, map_structure, names_of
 from fastnn.layers.context import current_context
+
+NOT_FINITE = "the loss is not finite"
 
 
 class CompiledLoss:
@@ -28,7 +31,12 @@ class CompiledLoss:
         self._loss_weights = loss_weights
         self.mean = metrics.Mean("loss")
         self._means: list[metrics.Mean | None] = []
+        self.metrics = [
+            self.mean
+        ]  # the means: of the loss, and of each output's if there are several
         self.names: list[str] | None = None
+        # Whether a step whose loss is not finite is refused: an input of recorded steps.
+        self._guarded = Variable(False, trainable=False, name="guarded")
         if output_names is not None:
             self.bind(output_names)
 
@@ -44,14 +52,10 @@ class CompiledLoss:
                 metrics.Mean(f"{name}_loss") if several and function is not None else None
                 for name, function in zip(names, functions, strict=True)
             ]
+            self.metrics = [self.mean, *(mean for mean in self._means if mean is not None)]
             self._functions = functions
             self.names = list(names)
         return self._functions
-
-    @property
-    def metrics(self) -> list[Any]:
-        """The means: of the loss, and of each output's if there are several."""
-        return [self.mean, *(mean for mean in self._means if mean is not None)]
 
     def __call__(self, y: Any, y_pred: Any, sample_weight: Any, added: Sequence[Any]) -> Tensor:
         """The loss of the batch plus what layers added: penalties and `add_loss`."""
@@ -87,6 +91,20 @@ class CompiledLoss:
             total = ops.add(total, term)
         return total
 
+    @contextmanager
+    def guard(self, on: bool) -> Iterator[None]:
+        """Whether steps in the `with` block are refused where their loss is not finite."""
+        before = bool(self._guarded)
+        self._guarded.assign(on)
+        try:
+            yield
+        finally:
+            self._guarded.assign(before)
+
+    def refuse_what_is_not_finite(self, loss: Tensor) -> None:
+        """FloatingPointError(NOT_FINITE) before the step writes anything, where the guard is on."""
+        ops.check_finite(ops.where(self._guarded, loss, 0.0), NOT_FINITE)
+
     def update_means(self, loss: Tensor, values: Sequence[Any], rows: Any) -> None:
         """Count a batch of that many rows, so that a short last one counts by its size."""
         self.mean.update_state(loss, rows)
@@ -107,10 +125,7 @@ class CompiledMetrics:
         if output_names is not None:
             self._by_output(output_names)  # complains now
         self._resolved: list[tuple[Any, int, bool]] | None = None
-
-    @property
-    def metrics(self) -> list[Any]:
-        return [metric for metric, _, _ in self._resolved or []]
+        self.metrics: list[Any] = []
 
     def update(self, y: Any, y_pred: Any, sample_weight: Any) -> None:
         outputs = flatten(y_pred)
@@ -121,6 +136,7 @@ class CompiledMetrics:
         weights = by_name("sample_weight", sample_weight, names, partial=True)
         if self._resolved is None:
             self._resolved = self._resolve(names, targets, outputs)
+            self.metrics = [metric for metric, _, _ in self._resolved]
         for metric, i, weighted in self._resolved:
             if targets[i] is None:
                 continue

@@ -27,6 +27,8 @@ from fastnn._structure import (
 )
 from fastnn.random import SeedGenerator, permutation
 
+BATCH_SIZE = 32  # where none is given
+
 
 @dataclass
 class Batch:
@@ -118,6 +120,18 @@ def as_array(value: Any, argument: str) -> np.ndarray:
     if array.ndim == 0:
         raise ValueError(f"{argument}: expected an array of samples, got the number {array}")
     return array
+
+
+def not_finite(array: Any) -> str | None:
+    """The first NaN or infinity and where it is; None if there is none."""
+    values = np.asarray(array)
+    if values.dtype.kind != "f":
+        return None
+    wrong = ~np.isfinite(values)
+    if not wrong.any():
+        return None
+    index = tuple(map(int, np.argwhere(wrong)[0]))
+    return f"{values[index]} at {list(index)}"
 
 
 def check_count(argument: str, value: Any, low: int = 1) -> int:
@@ -301,7 +315,9 @@ class ArrayData:
             self.sample_weight = map_structure(_row_weights, self.sample_weight)
         if class_weight is not None:
             self.sample_weight = _weights_of_classes(class_weight, self.y, ends.outputs)
-        self.batch_size = 32 if batch_size is None else check_count("batch_size", batch_size)
+        self.batch_size = (
+            BATCH_SIZE if batch_size is None else check_count("batch_size", batch_size)
+        )
 
     def __len__(self) -> int:
         return self._count

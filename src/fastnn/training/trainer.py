@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastnn import _core, optimizers
-from fastnn._core import Tensor
-from fastnn._structure import flat_shapes, flatten, map_shapes, map_structure, names_of, rebuild
-from fastnn.callbacks import CallbackList, History
+from fastnn._core import Graph, Tensor
+from fastnn._structure import (
+    flat_shapes,
+    flatten,
+    is_nested,
+    map_shapes,
+    map_structure,
+    names_of,
+    rebuild,
+)
+from fastnn.callbacks import CallbackList, History, TerminateOnNaN
 from fastnn.layers.base import Layer
 from fastnn.layers.context import CallContext
 from fastnn.losses import SparseCategoricalCrossentropy
 from fastnn.random import SeedGenerator
-from fastnn.recorded import Recorded, runs_eagerly
+from fastnn.recorded import Recorded, naming_ops, runs_eagerly, scope
 from fastnn.tape import GradientTape
-from fastnn.training.compiled import CompiledLoss, CompiledMetrics, warn_without_effect
+from fastnn.training.compiled import (
+    NOT_FINITE,
+    CompiledLoss,
+    CompiledMetrics,
+    warn_without_effect,
+)
 from fastnn.training.data import (
+    BATCH_SIZE,
     ArrayData,
     Batch,
     Data,
@@ -28,9 +43,12 @@ from fastnn.training.data import (
     EpochIterator,
     InputSpec,
     check_count,
+    labelled,
     make_data,
+    not_finite,
 )
 from fastnn.training.interrupt import interrupts_wait
+from fastnn.training.profile import Profile, measure
 from fastnn.training.progress import Progress
 
 Logs = dict[str, float]
@@ -54,11 +72,12 @@ class Trainer(Layer):
         self._compiled_metrics: CompiledMetrics | None = None
         self._shuffler = SeedGenerator()
         self._training_lock = threading.RLock()
+        self._release = _Release(self._training_lock)
         self._data_ends, self._ends_at = Ends(), -1  # as of that count of changes
         self._spec: InputSpec | None = None
         self._train_program = Recorded(self.train_step, self._step_version)
         self._test_program = Recorded(self.test_step, self._step_version)
-        self._predict_program = Recorded(self.predict_step, self._step_version, rare=True)
+        self._predict_program = Recorded(self.predict_step, self._step_version, any_rows=True)
 
     # ---- what a model provides
 
@@ -159,14 +178,19 @@ class Trainer(Layer):
         with CallContext(training=True) as context:
             with GradientTape() as tape:
                 y_pred = self(x)
-                loss = loss_of(y, y_pred, sample_weight, self.losses)
-            gradients = tape.gradient(loss, variables)
+                with scope("loss"):
+                    loss = loss_of(y, y_pred, sample_weight, self.losses)
+                    loss_of.refuse_what_is_not_finite(loss)
+            with scope("gradient"):
+                gradients = tape.gradient(loss, variables)
         with interrupts_wait():
-            self._update_metrics(y, y_pred, sample_weight, loss, context)
-            if variables:
-                self.optimizer.apply(gradients, variables)
-            context.commit()
-            self.apply_constraints()
+            with scope("metrics"):
+                self._update_metrics(y, y_pred, sample_weight, loss, context)
+            with scope("optimizer"):
+                if variables:
+                    self.optimizer.apply(gradients, variables)
+                context.commit()
+                self.apply_constraints()
 
     def test_step(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Loss and metrics of a batch, in inference mode."""
@@ -203,6 +227,23 @@ class Trainer(Layer):
         step = self.predict_step if self.run_eagerly else self._predict_program
         return map_structure(np.asarray, step(x))
 
+    def _run_checked(
+        self, program: Recorded, given: tuple[Any, ...], before: Callable[[], object] | None = None
+    ) -> Any:
+        """The results for arguments as they were given, if some like them have been checked and run before; else
+        NotImplemented. This is what keeps a call with a small batch short."""
+        return NotImplemented if self.run_eagerly else program.run_checked(given, before)
+
+    def _accept(self, program: Recorded, given: tuple[Any, ...], batch: tuple[Any, ...]) -> None:
+        """Let the next arguments like these go without the checks, which look at shapes and dtypes only; where they
+        look at values, or put the arrays of a structure in order, nothing is done."""
+        _, y, weight = (*given, None, None)[:3]
+        labels = self._spec is not None and any(self._spec.classes)
+        by_value = weight is not None or (labels and getattr(y, "dtype", np.dtype(int)).kind == "f")
+        as_given = all(a is b for a, b in zip(flatten(given), flatten(batch), strict=False))
+        if not self.run_eagerly and not by_value and (as_given or not any(map(is_nested, given))):
+            program.accept(given, batch)
+
     def _update_metrics(
         self, y: Any, y_pred: Any, sample_weight: Any, loss: Tensor, context: CallContext
     ) -> None:
@@ -237,6 +278,7 @@ class Trainer(Layer):
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Sequence[int] = 1,
+        on_nan: str | None = None,
     ) -> History:
         """Train for `epochs - initial_epoch` passes over the data.
 
@@ -256,15 +298,25 @@ class Trainer(Layer):
             steps_per_epoch: how many batches make an epoch. Default: all.
             validation_steps, validation_batch_size: the same for validation.
             validation_freq: validate every so many epochs, or at the end of the epochs listed (the first is 1).
+            on_nan: what to do about a step whose loss is NaN or infinite. `"raise"` and `"stop"` refuse it: weights,
+                optimizer and moving averages stay as before the step, and a FloatingPointError, or a warning and the
+                end of the training, names epoch, step and the first layer or op whose values were not finite.
+                `"ignore"` goes on, as Keras does. Default: `"raise"`, as no weight recovers from a NaN; `"ignore"` if
+                a TerminateOnNaN is among the callbacks.
         Returns: a History; `.history` maps "loss", each metric and their "val_" twins to one number per epoch.
         Raises: RuntimeError before `compile`, and while another thread trains this model; ValueError or TypeError for
-            data that do not fit, with all weights as they were.
+            data that do not fit, with all weights as they were; FloatingPointError as `on_nan` says.
         """
-        self._compiled("fit")
+        compiled_loss, _ = self._compiled("fit")
         epochs = check_count("epochs", epochs, low=0)
         initial_epoch = check_count("initial_epoch", initial_epoch, low=0)
         verbose = _verbosity(verbose)
         callbacks = _callback_list(callbacks)
+        if on_nan is None:
+            watched = any(isinstance(callback, TerminateOnNaN) for callback in callbacks)
+            on_nan = "ignore" if watched else "raise"
+        if on_nan not in ("raise", "stop", "ignore"):
+            raise ValueError(f"on_nan: expected 'raise', 'stop' or 'ignore', got {on_nan!r}")
         if isinstance(validation_freq, int):
             check_count("validation_freq", validation_freq)
         data = make_data(x, y, sample_weight, class_weight, batch_size, self._ends_of_data)
@@ -284,7 +336,7 @@ class Trainer(Layer):
         if isinstance(data, ArrayData) and len(data) == 0:
             raise ValueError("x: expected at least one sample, got 0 samples")
 
-        with self._alone("fit"):
+        with self._alone("fit"), compiled_loss.guard(on_nan != "ignore"):
             batches = EpochIterator(
                 data, self._prepare, steps_per_epoch, self._shuffler if shuffle else None
             )
@@ -306,8 +358,8 @@ class Trainer(Layer):
                     print(f"Epoch {epoch + 1}/{epochs}", flush=True)
                 progress = Progress(verbose, batches.steps)
                 self.reset_metrics()
-                steps = self._train_epoch(batches, listeners, progress, epoch)
-                logs = self._logs()
+                steps = self._train_epoch(batches, listeners, progress, epoch, on_nan)
+                logs = self._logs() if steps else dict.fromkeys(self._logs(), math.nan)
                 if held_out is not None and _due(validation_freq, epoch):
                     held_out.restart()
                     logs |= self._evaluate(held_out, listeners, None, "val_")
@@ -319,12 +371,17 @@ class Trainer(Layer):
         return history
 
     def _train_epoch(
-        self, batches: EpochIterator, listeners: CallbackList, progress: Progress, epoch: int
+        self,
+        batches: EpochIterator,
+        listeners: CallbackList,
+        progress: Progress,
+        epoch: int,
+        on_nan: str,
     ) -> int:
         step = 0
         before = int(self.optimizer.iterations)
+        arrays, batch = None, None
         try:
-            arrays = None
             if not self.run_eagerly and not runs_eagerly() and not listeners.listens(*_BATCH_HOOKS):
                 arrays = batches.arrays()
             if arrays is not None:
@@ -339,11 +396,53 @@ class Trainer(Layer):
                     break
         except Exception as error:
             done = max(step, int(self.optimizer.iterations) - before)
+            if isinstance(error, FloatingPointError) and str(error) == NOT_FINITE:
+                refused = batch if arrays is None else batches.batch(arrays[1], done)
+                assert refused is not None
+                message = (
+                    f"fit: {NOT_FINITE} in epoch {epoch + 1}, step {done + 1}: "
+                    f"{self._first_not_finite(refused)}; the model is as of the step before"
+                )
+                if on_nan == "raise":
+                    raise FloatingPointError(message) from None
+                warnings.warn(message, RuntimeWarning, stacklevel=3)
+                self.stop_training = True
+                return done
             error.add_note(
                 f"in epoch {epoch + 1}, step {done + 1}; the model is as of the step before"
             )
             raise
         return step
+
+    def _first_not_finite(self, batch: Batch) -> str:
+        """Where in the step of this batch the first value comes up that is no number: the step is run op by op."""
+        for argument, part in (
+            ("x", batch.x),
+            ("y", batch.y),
+            ("sample_weight", batch.sample_weight),
+        ):
+            for label, array in labelled(part, argument):
+                found = None if array is None else not_finite(array)
+                if found:
+                    return f"{label} has {found}"
+        for layer, own in self._weight_list():
+            found = not_finite(own.variable)
+            if found:
+                return (
+                    f"{own.variable.name} of layer '{layer.name}' has {found}, from a gradient or update before; a "
+                    "smaller learning_rate or clipnorm= may help"
+                )
+        loss_of, _ = self._compiled("fit")
+        graph = Graph(tracing=False)
+        with naming_ops(), CallContext(training=True), graph, scope("loss"):
+            loss_of(batch.y, self(batch.x), batch.sample_weight, self.losses)
+        for (op, _, outputs), name in zip(graph.nodes, graph.scopes, strict=True):
+            for output in outputs:
+                found = not_finite(output)
+                if found:
+                    where = "the loss" if name == "loss" else f"layer '{name}'"
+                    return f"the first values come from {op} in {where}, {found}"
+        return "run op by op, it is finite"
 
     def _train_arrays(
         self,
@@ -376,11 +475,37 @@ class Trainer(Layer):
     ) -> Any:
         """One step on this batch. Returns its loss, or [loss, *metrics], or a dict of them."""
         self._compiled("train_on_batch")
-        batch = self._one_batch(x, y, sample_weight, class_weight)
         with self._alone("train_on_batch"):
-            self.reset_metrics()
-            self._run_train_step(batch)
-        return self._results(return_dict)
+            self._one_step(
+                self._train_program, self._run_train_step, x, y, sample_weight, class_weight
+            )
+            return self._results(return_dict)
+
+    def _one_step(
+        self,
+        program: Recorded,
+        step: Callable[[Batch], None],
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        class_weight: Any = None,
+    ) -> None:
+        """A step on its own, its metrics counted from zero."""
+        given = (x, y, sample_weight)
+        if class_weight is None:
+            try:
+                if self._run_checked(program, given, self.reset_metrics) is not NotImplemented:
+                    return
+            except ValueError:
+                self._one_batch(
+                    *given
+                )  # a bad label: the check says it in the words of the argument
+                raise
+        batch = self._one_batch(*given, class_weight)
+        self.reset_metrics()
+        step(batch)
+        if class_weight is None:
+            self._accept(program, given, batch.parts())
 
     # ---- evaluate
 
@@ -442,9 +567,7 @@ class Trainer(Layer):
     ) -> Any:
         """Loss and metrics of this batch: the loss, or [loss, *metrics], or a dict of them."""
         self._compiled("test_on_batch")
-        batch = self._one_batch(x, y, sample_weight)
-        self.reset_metrics()
-        self._run_test_step(batch)
+        self._one_step(self._test_program, self._run_test_step, x, y, sample_weight)
         return self._results(return_dict)
 
     # ---- predict
@@ -463,6 +586,10 @@ class Trainer(Layer):
             x: array of samples, a list or dict of them, or an iterable of batches.
             verbose: `"auto"` prints nothing.
         """
+        if batch_size is None and callbacks is None and steps is None and verbose in ("auto", 0):
+            result = self._predict_one(x, BATCH_SIZE)
+            if result is not NotImplemented:
+                return result
         data = make_data(x, batch_size=batch_size, ends=self._ends_of_data)
         verbose = 0 if verbose == "auto" else _verbosity(verbose)
         batches = EpochIterator(data, self._prepare, steps)
@@ -472,9 +599,11 @@ class Trainer(Layer):
         progress = Progress(verbose, batches.steps)
         listeners.call("on_predict_begin", {})
         outputs: list[Any] = []
+        taken = None
         for step, batch in enumerate(batches.epoch()):
             listeners.call_batch("on_predict_batch_begin", step, dict)
-            outputs.append(self._run_predict_step(batch.x))
+            taken = batch.x
+            outputs.append(self._run_predict_step(taken))
             listeners.call_batch("on_predict_batch_end", step, dict)
             progress.update(step + 1, dict)
         listeners.call("on_predict_end", {})
@@ -485,27 +614,79 @@ class Trainer(Layer):
         if not outputs:
             raise ValueError("x: expected at least one batch, got none")
         if len(outputs) == 1:
+            if isinstance(data, ArrayData) and taken is not None:
+                self._accept(self._predict_program, (x,), (taken,))
             return outputs[0]
         parts = zip(*map(flatten, outputs), strict=True)
         return rebuild(outputs[0], (np.concatenate(part) for part in parts))
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for this batch."""
-        return self._run_predict_step(self._one_batch(x).x)
+        result = self._predict_one(x)
+        if result is NotImplemented:
+            batch = self._one_batch(x)
+            result = self._run_predict_step(batch.x)
+            self._accept(self._predict_program, (x,), (batch.x,))
+        return result
+
+    def _predict_one(self, x: Any, largest: float = math.inf) -> Any:
+        """The outputs for a batch of at most so many rows if it needs no check, else NotImplemented."""
+        if not isinstance(x, np.ndarray) or not x.ndim or len(x) > largest:
+            return NotImplemented
+        result = self._run_checked(self._predict_program, (x,))
+        return result if result is NotImplemented else map_structure(np.asarray, result)
+
+    # ---- profile
+
+    def profile(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        repeats: int = 20,
+    ) -> Profile:
+        """Where the time of a step goes: every node of the compiled step, in order, timed on the first batch of x.
+
+        With targets it is the training step: forward, backward and update; without, the step of `predict`. The model
+        is as before afterwards: weights, optimizer, metrics, random generators.
+
+        Args:
+            batch_size: rows of the batch. Default 32, or all there are if they are fewer.
+            repeats: times are medians of so many runs. Default `20`.
+        Returns: a Profile; print it, or read its `rows`.
+        Raises: RuntimeError before `compile` if y is given, and where steps run eagerly.
+        """
+        if self.run_eagerly or runs_eagerly():
+            raise RuntimeError("profile: expected compiled steps, but they run eagerly")
+        check_count("repeats", repeats)
+        data = ArrayData(x, y, sample_weight, None, batch_size, self._ends_of_data)
+        if len(data) == 0:
+            raise ValueError("x: expected at least one sample, got 0 samples")
+        if y is not None:
+            self._compiled("profile")
+        spec = self._prepare(data.x)
+        spec.check_labels(data.y)
+        first = data.batch(None, 0)
+        batch = spec.cast(Batch(spec.fit(first.x), first.y, first.sample_weight))
+        train = y is not None
+        recorded = self._train_program if train else self._predict_program
+        args: tuple[Any, ...] = batch.parts() if train else (batch.x,)
+        with self._alone("profile"):
+            program = recorded.run_for(args).program
+            step = "training step" if train else "prediction"
+            title = f'Model: "{self.name}", {step} on {batch.rows} rows'
+            return measure(title, program, _core.collect(args)[0], repeats)
 
     # ---- helpers
 
-    @contextmanager
-    def _alone(self, caller: str) -> Iterator[None]:
-        """The model to this thread, for as long as its variables are written."""
+    def _alone(self, caller: str) -> _Release:
+        """The model to this thread for the `with` block, as its variables are written in it."""
         if not self._training_lock.acquire(blocking=False):
             raise RuntimeError(
                 f"{caller}: model '{self.name}' is already training in another thread"
             )
-        try:
-            yield
-        finally:
-            self._training_lock.release()
+        return self._release
 
     @property
     def _ends_of_data(self) -> Ends:
@@ -532,14 +713,14 @@ class Trainer(Layer):
     def _classes(self) -> list[int | None]:
         """For each output the number of classes, where its loss takes labels."""
         shape = self.batch_input_shape
-        sparse = [isinstance(f, SparseCategoricalCrossentropy) for f in flatten(self.loss)]
+        sparse = map(_takes_labels, flatten(self.loss))
         if shape is None or self._compiled_loss is None or not any(sparse):
             return []
         shapes = self.compute_output_shape(shape)
         names = self.output_names or names_of(map_shapes(lambda _: None, shapes), "output")
         functions = self._compiled_loss.bind(names)
         return [
-            shape[-1] if isinstance(function, SparseCategoricalCrossentropy) else None
+            shape[-1] if _takes_labels(function) else None
             for function, shape in zip(functions, flat_shapes(shapes), strict=True)
         ]
 
@@ -558,12 +739,26 @@ class Trainer(Layer):
             raise ValueError(f"{argument}: expected (x, y), targets for the loss, got x alone")
 
     def _results(self, return_dict: bool) -> Any:
-        logs = self._logs()
-        return logs if return_dict else self._in_order(logs)
+        if return_dict:
+            return self._logs()
+        values = [float(metric.result()) for metric in self.metrics]
+        return values[0] if len(values) == 1 else values
 
     def _in_order(self, logs: Logs) -> float | list[float]:
         values = [logs[metric.name] for metric in self.metrics]
         return values[0] if len(values) == 1 else values
+
+
+class _Release:
+    """Releases the lock at the end of a `with` block."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
 
 
 def _verbosity(verbose: int | str) -> int:
@@ -572,6 +767,11 @@ def _verbosity(verbose: int | str) -> int:
     if verbose not in (0, 1, 2):
         raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, got {verbose!r}")
     return int(verbose)
+
+
+def _takes_labels(loss: Any) -> bool:
+    """Whether targets are labels 0 .. classes - 1, and none besides them is ignored."""
+    return isinstance(loss, SparseCategoricalCrossentropy) and loss.kwargs["ignore_class"] is None
 
 
 def _callback_list(callbacks: Any) -> list[Any]:
