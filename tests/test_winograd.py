@@ -297,6 +297,19 @@ def test_programs_with_fused_activations_have_the_bits_of_the_ops(filters):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(e))
 
 
+def test_programs_name_the_algorithm():
+    x = fastnn.Tensor(np.zeros((2, 9, 9, 16), "f4"))
+    kernel = fastnn.Variable(np.zeros((3, 3, 16, 16), "f4"))
+    for name in ("winograd", "direct"):
+        config.conv_algorithm(name)
+        graph = _core.Graph()
+        with graph:
+            feed = graph.placeholder(tuple(x.shape), x.dtype)
+            y = ops.conv2d(feed, kernel)
+        rows = _core.Program(graph, [feed], [y]).profile([x], 1)
+        assert [row[3] for row in rows] == [name]
+
+
 def test_the_setting_is_returned_and_checked():
     assert config.conv_algorithm() == "winograd"
     assert config.conv_algorithm("auto") == "winograd"

@@ -104,7 +104,7 @@ class Recorded:
     ) -> None:
         self._function = function
         # Convolutions are recorded with the algorithm that was chosen then.
-        self._version_of = lambda: (version(), _core.conv_algorithm())
+        self._version_of: Callable[[], Hashable] = lambda: (version(), _core.conv_algorithm())
         self._any_rows = any_rows
         self._limit = limit
         self._programs = _core.Programs(limit)

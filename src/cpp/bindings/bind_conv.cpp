@@ -35,6 +35,8 @@ void bind_conv(py::module_& m) {
   m.def(
       "time_conv2d",
       [](py::handle x, py::handle kernel, const std::string& padding, const std::string& what, int repeats) {
+        if (what != "y" && what != "dx" && what != "dkernel")
+          throw ValueError(cat("time_conv2d: expected what to be 'y', 'dx' or 'dkernel', got '", what, "'"));
         const Tensor inputs[] = {as_tensor(x, "x"), as_tensor(kernel, "kernel")};
         ConvParams params;
         params.same = is_same(padding, "conv2d");

@@ -429,7 +429,9 @@ class Conv2d final : public Op {
   double flops(Specs x, Specs y) const override {
     return 2.0 * static_cast<double>(numel(y[0].shape)) * static_cast<double>(numel(x[1].shape, 0, 3));
   }
-  std::string_view algorithm(Specs, Specs) const override { return "direct"; }
+  std::string_view algorithm(Specs x, Specs) const override {
+    return uses_winograd(x[0], x[1].shape) ? "winograd" : "direct";
+  }
   bool reads_input(size_t i) const override { return i < 2; }
   bool gradient_reads(size_t of, size_t input) const override { return of + input == 1; }
   void backward(const BackwardArgs& b) const override {
