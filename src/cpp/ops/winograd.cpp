@@ -40,11 +40,12 @@ constexpr int64_t kChain = 48;
 // The gradient of the kernel: tiles of one chain, and of one sum of chains, which is then transformed back. Those sums
 // are added in order; their number is bounded, and so is their memory.
 constexpr int64_t kGradientBlock = 64;
-constexpr int64_t kChunkTiles = 512;
+constexpr int64_t kChunkTiles = 512, kMinChunkTiles = 128;
 constexpr int64_t kMaxChunks = 8;
 constexpr int64_t kPartialBytes = 8 << 20;
 // Its filters too are worked on in groups: a group's sum is read and written once per chain.
 constexpr int64_t kGradientBytes = 2560 * 1024;
+constexpr int64_t kGradientTasks = 4;   // where the tiles suffice, so that a few threads need not share one
 constexpr int64_t kTransformTiles = 8;  // of a task
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -224,11 +225,12 @@ void WinogradKernelGradient<T>::run() const {
     return;
   }
 
-  const int64_t max_chunks = std::clamp<int64_t>(kPartialBytes / (size * item), 1, kMaxChunks);
-  int64_t chunks = std::clamp<int64_t>(tiles.count() / kChunkTiles, 1, max_chunks);
+  const int64_t group = filter_group(C, F, nr, item, kGradientBytes), groups = (F + group - 1) / group;
+  const int64_t for_threads = std::min(tiles.count() / kMinChunkTiles, (kGradientTasks + groups - 1) / groups);
+  int64_t chunks = std::max({int64_t{1}, tiles.count() / kChunkTiles, for_threads});
+  chunks = std::min({chunks, kMaxChunks, std::max<int64_t>(1, kPartialBytes / (size * item))});
   const int64_t chunk = round_up((tiles.count() + chunks - 1) / chunks, kGradientBlock);
   chunks = (tiles.count() + chunk - 1) / chunk;
-  const int64_t group = filter_group(C, F, nr, item, kGradientBytes), groups = (F + group - 1) / group;
   const int64_t slots = std::min<int64_t>(chunks * groups, num_threads());
 
   const int64_t block = std::min(kGradientBlock, tiles.count());
