@@ -115,6 +115,28 @@ def test_new_shapes_and_constants_are_recorded_once_each():
     assert traces == [((2, 2), 3.0, 1.0), ((4, 2), 3.0, 1.0), ((2, 2), 5.0, 1.0)]
 
 
+def test_python_happens_while_recording_only(capsys):
+    log = []
+
+    @fastnn.function
+    def step(x):
+        print("recording")
+        log.append(x.is_placeholder)
+        return x + len(log)
+
+    for rows in (2, 2, 3, 2):
+        assert float(np.asarray(step(np.zeros(rows, np.float32)))[0]) == (2 if rows == 3 else 1)
+    assert capsys.readouterr().out == "recording\n" * 2
+    assert log == [True, True]
+    fastnn.config.run_eagerly(True)
+    try:
+        step(np.zeros(2, np.float32))
+        step(np.zeros(2, np.float32))
+    finally:
+        fastnn.config.run_eagerly(False)
+    assert log == [True, True, False, False]
+
+
 def test_methods_and_layers():
     class Scorer:
         def __init__(self):
@@ -133,13 +155,27 @@ def test_methods_and_layers():
     np.testing.assert_array_equal(np.asarray(a.score(x)), 2)
 
 
-def test_a_branch_on_data_says_so_and_names_the_way_out():
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: ops.sum(x) > 0,
+        lambda x: float(ops.sum(x)) > 0,
+        lambda x: x.numpy()[0] > 0,
+        lambda x: np.asarray(x)[0] > 0,
+        lambda x: x[0].item() > 0,
+        lambda x: int(x[0]) > 0,
+        lambda x: range(3)[ops.argmax(x)] > 0,
+        lambda x: max(x.tolist()) > 0,
+    ],
+)
+def test_a_branch_on_data_says_so_and_names_the_way_out(read):
     @fastnn.function
     def branchy(x):
-        return x if float(ops.sum(x)) > 0 else -x
+        return x if read(x) else -x
 
     with pytest.raises(RuntimeError, match="run_eagerly"):
         branchy(np.ones(2, np.float32))
+    assert float(ops.sum(np.ones(2, np.float32))) == 2  # nothing records any more
 
 
 def test_run_eagerly_allows_a_branch_on_data(eager):
@@ -163,6 +199,27 @@ def test_an_error_while_recording_leaves_everything_as_it_was():
             broken(np.ones(2, np.float32))
         np.testing.assert_array_equal(np.asarray(w), [1, 2])
     np.testing.assert_array_equal(np.asarray(ops.square(w)), [1, 4])
+
+
+@pytest.mark.parametrize("eagerly", [True, False])
+def test_a_gradient_after_an_assignment_is_refused(eagerly):
+    w = Variable([2.0])
+
+    def step(late):
+        with GradientTape() as tape:
+            y = w * w
+        if late:
+            w.assign(w + 1.0)
+        gradient = tape.gradient(y, w)
+        w.assign(w + 1.0)
+        return gradient
+
+    run = step if eagerly else fastnn.function(step)
+    with pytest.raises(RuntimeError, match="overwritten"):
+        run(True)
+    w.assign([2.0])
+    for value in (2.0, 3.0):
+        assert float(run(False)) == 2 * value
 
 
 def test_functions_inside_functions_are_part_of_them():

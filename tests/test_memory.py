@@ -94,6 +94,34 @@ def once():
     model.predict(x[:32], verbose=0)
 """
 
+NUMPY_CODE = """
+class Own(layers.Layer):
+    @fastnn.custom_gradient
+    def scale(self, x):
+        return x * 2.0, lambda upstream: upstream
+
+    def compute(self, x):
+        return x * x
+
+    def call(self, x):
+        y = fastnn.py_function(
+            self.compute, x, x.shape, x.dtype, gradient=lambda x, y, g: 2 * x * g
+        )
+        return self.scale(y)
+
+
+model = fastnn.Sequential([layers.Dense(8, input_shape=(20,)), Own(), layers.Dense(3, "softmax")])
+model.compile("adam", "sparse_categorical_crossentropy")
+w = fastnn.Variable(np.ones((16, 20), "float32"))
+
+
+def once():
+    model.train_on_batch(x[:16], y[:16])
+    with fastnn.GradientTape() as tape:
+        loss = model(w)
+    tape.gradient(loss, w)
+"""
+
 ERROR = """
 def once():
     for wrong in (lambda: ops.take(x, [999]), lambda: ops.dense(x, x), lambda: ops.pad(x, -1)):
@@ -137,9 +165,11 @@ def growth(body: str, warm: int, count: int) -> float:
         (EAGER_STEP, 500, 2000, 16),
         (RECORDED_STEP, 500, 2000, 16),
         (ERROR, 500, 2000, 16),
+        # Tables of Python that fill up slowly: about 64 kB in all.
+        (NUMPY_CODE, 4000, 4000, 16),
         (MODEL, 300, 300, 256),
     ],
-    ids=["eager step", "recorded step", "error", "model"],
+    ids=["eager step", "recorded step", "error", "NumPy code", "model"],
 )
 def test_nothing_is_kept(body, warm, count, bound):
     assert growth(body, warm, count) < bound

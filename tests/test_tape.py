@@ -61,6 +61,77 @@ def test_structures_of_sources_come_back_in_kind():
     np.testing.assert_array_equal(np.asarray(gradient["second"][0]), [1, 2])
 
 
+def test_targets_in_structures_and_their_seeds():
+    a, b = Variable([1.0, 2.0]), Variable([3.0])
+    with GradientTape(persistent=True) as tape:
+        y = {"a": a * a, "rest": [b * 2.0, (a + b,)]}
+    da, db = tape.gradient(y, [a, b])
+    np.testing.assert_array_equal(np.asarray(da), [3, 5])
+    np.testing.assert_array_equal(np.asarray(db), [4])
+    seeds = {"rest": [np.float32([10]), None], "a": [0.5, 1.0]}
+    da, db = tape.gradient(y, [a, b], seeds)
+    np.testing.assert_array_equal(np.asarray(da), [2, 5])
+    np.testing.assert_array_equal(np.asarray(db), [22])
+    for wrong in ([None], {"rest": [None]}):
+        with pytest.raises(ValueError, match="output_gradients: expected 2, one per target, got 1"):
+            tape.gradient(y, a, wrong)
+
+
+def test_the_gradient_of_a_non_scalar_is_that_of_its_sum():
+    x = Tensor(np.random.default_rng(0).standard_normal((3, 4)))
+    with GradientTape(persistent=True) as tape:
+        tape.watch({"x": [x]})
+        y = ops.exp(x) * x
+        total = ops.sum(y)
+    of_all, of_sum = tape.gradient(y, x), tape.gradient(total, x)
+    assert np.asarray(of_all).tobytes() == np.asarray(of_sum).tobytes()
+
+
+def test_watching_can_be_left_to_the_user():
+    a, b = Variable(2.0), Variable(3.0)
+    with GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(a)
+        y = a * b
+    da, db = tape.gradient(y, [a, b])
+    assert float(da) == 3
+    assert db is None
+
+
+def test_arrays_have_no_place_on_a_tape():
+    array, w = np.ones(2, np.float32), Variable([1.0, 2.0])
+    with GradientTape(persistent=True) as tape:
+        with pytest.raises(TypeError, match="watch: expected tensors or variables, got a ndarray"):
+            tape.watch(array)
+        y = w * array
+    with pytest.raises(TypeError, match=r"sources: expected tensors .* ndarray"):
+        tape.gradient(y, [w, array])
+    with pytest.raises(TypeError, match=r"target: expected tensors .* float"):
+        tape.gradient(float(ops.sum(y)), w)
+
+
+def test_a_recorded_function_on_a_tape_is_differentiated():
+    calls = []
+
+    @fastnn.function
+    def square(x):
+        calls.append(1)
+        return x * x
+
+    x = Tensor([3.0])
+    square(x)
+    for _ in range(2):
+        with GradientTape() as tape:
+            tape.watch(x)
+            y = square(x) * 2.0
+        assert float(tape.gradient(y, x)) == 12
+    graph = fastnn.Graph()
+    placeholder = graph.placeholder((1,))
+    with graph:
+        assert square(placeholder).is_placeholder
+    square(x)
+    assert len(calls) == 4  # recorded once; op by op on tapes and graphs
+
+
 def test_what_does_not_depend_is_none_or_zero():
     a, b = Variable([1.0, 2.0]), Variable([3.0])
     with GradientTape(persistent=True) as tape:

@@ -1026,3 +1026,64 @@ def test_a_dropped_model_is_freed():
     del model
     gc.collect()
     assert reference() is None
+
+
+class Scaled(fastnn.Sequential):
+    """Halves its gradients between computing and committing."""
+
+    def gradients_ready(self, flat):
+        self.seen = flat.shape
+        return 0.5 * flat
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_gradients_pass_one_point_before_anything_is_written(eager):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((16, 3)).astype("float32"), rng.standard_normal((16, 1))
+    found = []
+    for make, rate in ((Scaled, 0.5), (fastnn.Sequential, 0.25)):
+        fastnn.random.set_seed(0)
+        model = make([layers.Input((3,)), layers.Dense(4, "tanh"), layers.Dense(1)])
+        model.compile(fastnn.optimizers.SGD(rate), "mse", run_eagerly=eager)
+        model.fit(x, y, epochs=2, verbose=0)
+        found.append(model.get_weights())
+        if make is Scaled:
+            assert model.seen == (3 * 4 + 4 + 4 + 1,)
+    for scaled, slower in zip(*found, strict=True):
+        np.testing.assert_array_equal(scaled, slower)
+
+
+def test_gradients_ready_gives_back_what_it_got_in_another_size():
+    class Shorter(fastnn.Sequential):
+        def gradients_ready(self, flat):
+            return flat[1:]
+
+    model = Shorter([layers.Input((3,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"gradients_ready: expected .* shape \(4,\)"):
+        model.fit(np.ones((4, 3)), np.ones(4), verbose=0)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_programs_of_a_model_share_the_largest_arena():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40, 3)).astype("float32"), rng.standard_normal((40, 1))
+    models = []
+    for _ in range(2):
+        fastnn.random.set_seed(0)
+        model = fastnn.Sequential([layers.Input((3,)), layers.Dense(64, "tanh"), layers.Dense(1)])
+        model.compile("adam", "mse")
+        models.append(model)
+    shared, alone = models
+    for _ in range(
+        3
+    ):  # in turn, at growing and shrinking sizes, the programs run on each other's memory
+        for rows in (8, 40, 3):
+            losses = [m.train_on_batch(x[:rows], y[:rows]) for m in models]
+            assert losses[0] == losses[1]
+            shared.predict(x[:rows], verbose=0)
+            shared.evaluate(x[:rows], y[:rows], verbose=0)
+    for a, b in zip(shared.get_weights(), alone.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -7,6 +7,7 @@ import pytest
 
 import fastnn
 from fastnn import GradientTape, layers, ops
+from fastnn._structure import flatten, map_structure
 
 RNG = np.random.default_rng(0)
 VECTORS = RNG.standard_normal((50, 6)).astype(np.float32)
@@ -46,6 +47,56 @@ class Straight(layers.Layer):
 
     def call(self, x):
         return x + ops.stop_gradient(ops.round(x) - x)
+
+
+@fastnn.custom_gradient
+def bounded(x):
+    """The identity, with a gradient that is not allowed to grow."""
+    return x, lambda upstream: ops.clip(upstream, -0.05, 0.05)
+
+
+class Bounded(layers.Layer):
+    def call(self, x):
+        return bounded(ops.square(x))
+
+
+def soft_sign(x):
+    return x / (1 + np.abs(x))
+
+
+def soft_sign_gradient(x, y, upstream):
+    return upstream / np.square(1 + np.abs(x))
+
+
+class InNumPy(layers.Layer):
+    """A function and its gradient in NumPy, between ops."""
+
+    def call(self, x):
+        y = fastnn.py_function(soft_sign, [x], x.shape, x.dtype, gradient=soft_sign_gradient)
+        return y * x
+
+
+def two_by_two():
+    a, b = layers.Input((4,), name="a"), layers.Input((3,), name="b")
+    shared = layers.Dense(4, "tanh")
+    joined = layers.concatenate([shared(a), shared(ops.pad(b, [(0, 0), (0, 1)]))])
+    kind = layers.Dense(3, "softmax", name="kind")(joined)
+    size = layers.Dense(1, name="size")(layers.Dropout(0.2)(joined) * 2.0)
+    return fastnn.Model([a, b], [kind, size])
+
+
+def log_cosh(y_true, y_pred):
+    """A loss as a user writes one."""
+    return ops.mean(ops.log(0.5 * (ops.exp(y_pred - y_true) + ops.exp(y_true - y_pred))), axis=-1)
+
+
+class Signs(fastnn.optimizers.Optimizer):
+    """An optimizer as a user writes one: momentum on the signs of the gradient."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        mean = self.add_slot(variable, "mean")
+        mean.assign(0.9 * mean + 0.1 * ops.sign(gradient))
+        variable.assign(variable - learning_rate * mean)
 
 
 def sequential(*parts, shape=(6,), dtype=None):
@@ -119,6 +170,28 @@ def nets():
     )
     yield "custom layer", sequential(Scale, Straight, soft), "adamw", SPARSE, 0
     yield (
+        "custom gradient",
+        sequential(lambda: layers.Dense(8), Bounded, soft),
+        "adam",
+        SPARSE,
+        0,
+    )
+    yield (
+        "NumPy layer",
+        sequential(lambda: layers.Dense(8), InNumPy, lambda: layers.Dropout(0.2), soft),
+        "adam",
+        SPARSE,
+        0,
+    )
+    yield "two inputs, two outputs", two_by_two, "adam", [SPARSE, "mse"], 0
+    yield (
+        "loss and optimizer of the user's",
+        sequential(lambda: layers.Dense(5, "tanh"), lambda: layers.Dense(2)),
+        Signs(0.01),
+        log_cosh,
+        2,
+    )
+    yield (
         "convnet",
         sequential(
             lambda: layers.Conv2D(8, 3, padding="same"),
@@ -169,27 +242,36 @@ def train(name: str, eager: bool, weighted: bool):
         optimizer = type(optimizer).from_config(optimizer.get_config())
     fastnn.random.set_seed(1)
     model = make()
-    model.compile(optimizer, loss, metrics=["mae"] if width else ["accuracy"], run_eagerly=eager)
+    two = isinstance(loss, list)
+    metrics = ["accuracy", "mae"] if two else ["mae"] if width else ["accuracy"]
+    model.compile(optimizer, loss, metrics=metrics, run_eagerly=eager)
+    if two:
+        x, y = [VECTORS[:, :4], VECTORS[:, 3:]], [LABELS, VECTORS[:, 0]]
+        return outcome(model, x, y, [WEIGHTS, WEIGHTS] if weighted else None)
     shape = model.batch_input_shape
     x = IMAGES if shape is None or len(shape) == 4 else VECTORS
     y = x[:, :width].reshape(len(x), -1) if width else LABELS[: len(x)]
     if loss == "binary_crossentropy":
         y = (y > 0).astype(np.float32)
-    weights = WEIGHTS[: len(x)] if weighted else None
+    return outcome(model, x, y, WEIGHTS[: len(x)] if weighted else None)
+
+
+def outcome(model, x, y, weights):
+    few = map_structure(lambda array: array[:5], (x, y))
     history = model.fit(
         x,
         y,
         batch_size=8,
         epochs=2,
         sample_weight=weights,
-        validation_data=(x[:5], y[:5]),
+        validation_data=few,
         verbose=0,
     )
     predicted = [model.predict(x, batch_size=4) for _ in range(2)]
     return (
         history.history,
         [w.tobytes() for w in model.get_weights()],
-        [p.tobytes() for p in predicted],
+        [p.tobytes() for p in flatten(predicted)],
     )
 
 
@@ -214,13 +296,19 @@ def test_three_threads_give_the_bits_of_one(name):
 
 @pytest.mark.parametrize("name", ZOO)
 def test_one_program_predicts_any_number_of_rows_with_the_bits_of_eager(name):
-    make, *_ = ZOO[name]
+    make, _, loss, _ = ZOO[name]
     fastnn.random.set_seed(1)
     model = make()
     shape = model.batch_input_shape
-    x = IMAGES if shape is None or len(shape) == 4 else VECTORS
-    for rows in (len(x), *range(1, len(x), 3), len(x)):
-        assert model.predict_on_batch(x[:rows]).tobytes() == np.asarray(model(x[:rows])).tobytes()
+    if isinstance(loss, list):
+        x = [VECTORS[:, :4], VECTORS[:, 3:]]
+    else:
+        x = IMAGES if shape is None or len(shape) == 4 else VECTORS
+    total = len(flatten(x)[0])
+    for rows in (total, *range(1, total, 3), total):
+        some = map_structure(lambda array, rows=rows: array[:rows], x)
+        predicted, eager = flatten(model.predict_on_batch(some)), flatten(model(some))
+        assert [p.tobytes() for p in predicted] == [np.asarray(e).tobytes() for e in eager]
     assert len(model._predict_program) == 1
 
 

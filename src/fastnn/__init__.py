@@ -21,6 +21,7 @@ from fastnn import (
     regularizers,
 )
 from fastnn._core import Graph, Tensor, Variable, num_threads, set_num_threads
+from fastnn.custom import custom_gradient, py_function
 from fastnn.function import function
 from fastnn.layers import Input
 from fastnn.models import Model, Sequential
@@ -41,6 +42,7 @@ __all__ = [
     "callbacks",
     "config",
     "constraints",
+    "custom_gradient",
     "datasets",
     "function",
     "gradcheck",
@@ -52,6 +54,7 @@ __all__ = [
     "num_threads",
     "ops",
     "optimizers",
+    "py_function",
     "random",
     "regularizers",
     "set_num_threads",

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Graph', 'MomentumForm', 'Program', 'Programs', 'Tape', 'Tensor', 'Variable', 'abs', 'adam_update', 'add', 'all', 'any', 'argmax', 'argmin', 'assign_all', 'average_pool2d', 'batch_normalization', 'batch_normalization_training', 'binary_crossentropy', 'broadcast_to', 'cast', 'categorical_crossentropy', 'ceil', 'changes', 'check_finite', 'clip', 'collect', 'concatenate', 'conv2d', 'conv_algorithm', 'copy', 'default_num_threads', 'dense', 'divide', 'dropout', 'elu', 'equal', 'erf', 'exp', 'expand_dims', 'expm1', 'fill_like', 'floatx', 'floor', 'gelu', 'global_average_pool2d', 'global_max_pool2d', 'greater', 'greater_equal', 'hard_sigmoid', 'isa', 'layer_normalization', 'leaky_relu', 'less', 'less_equal', 'log', 'log1p', 'log_softmax', 'logsumexp', 'matmul', 'max', 'max_pool2d', 'maximum', 'mean', 'mean_absolute_error', 'mean_squared_error', 'measure_peak', 'min', 'minimum', 'mish', 'moving_average', 'multiply', 'negative', 'not_equal', 'note_change', 'num_threads', 'one_hot', 'pad', 'power', 'prod', 'random_bits', 'random_normal', 'random_permutation', 'random_truncated_normal', 'random_uniform', 'relu', 'reshape', 'rmsprop_update', 'round', 'scratch_bytes', 'segment_layout', 'selu', 'set_conv_algorithm', 'set_floatx', 'set_num_threads', 'set_scope', 'sgd_update', 'sigmoid', 'sign', 'silu', 'slice', 'softmax', 'softplus', 'softsign', 'sparse_categorical_crossentropy', 'sqrt', 'square', 'squeeze', 'stop_gradient', 'subtract', 'sum', 'supported_isas', 'take', 'take_along_axis', 'tanh', 'time_conv2d', 'time_gemm', 'top_k', 'transpose', 'var', 'weighted_mean', 'where']
+__all__: list[str] = ['Arenas', 'CustomFunction', 'Graph', 'MomentumForm', 'Program', 'Programs', 'Tape', 'Tensor', 'Variable', 'abs', 'adam_update', 'add', 'all', 'any', 'argmax', 'argmin', 'assign_all', 'average_pool2d', 'batch_normalization', 'batch_normalization_training', 'binary_crossentropy', 'broadcast_to', 'cast', 'categorical_crossentropy', 'ceil', 'changes', 'check_finite', 'clip', 'collect', 'concatenate', 'conv2d', 'conv_algorithm', 'copy', 'default_num_threads', 'dense', 'divide', 'dropout', 'elu', 'equal', 'erf', 'exp', 'expand_dims', 'expm1', 'fill_like', 'floatx', 'floor', 'gelu', 'global_average_pool2d', 'global_max_pool2d', 'greater', 'greater_equal', 'hard_sigmoid', 'is_heard', 'isa', 'layer_normalization', 'leaky_relu', 'less', 'less_equal', 'log', 'log1p', 'log_softmax', 'logsumexp', 'matmul', 'max', 'max_pool2d', 'maximum', 'mean', 'mean_absolute_error', 'mean_squared_error', 'measure_peak', 'min', 'minimum', 'mish', 'moving_average', 'multiply', 'negative', 'not_equal', 'note_change', 'num_threads', 'one_hot', 'pad', 'power', 'prod', 'py_function', 'random_bits', 'random_normal', 'random_permutation', 'random_truncated_normal', 'random_uniform', 'relu', 'reshape', 'rmsprop_update', 'round', 'scratch_bytes', 'segment_layout', 'selu', 'set_conv_algorithm', 'set_floatx', 'set_num_threads', 'set_scope', 'sgd_update', 'sigmoid', 'sign', 'silu', 'slice', 'softmax', 'softplus', 'softsign', 'sparse_categorical_crossentropy', 'sqrt', 'square', 'squeeze', 'stop_gradient', 'subtract', 'sum', 'supported_isas', 'take', 'take_along_axis', 'tanh', 'time_conv2d', 'time_gemm', 'top_k', 'transpose', 'var', 'weighted_mean', 'where']
 class Tensor:
     """
     An n-dimensional array that fastnn.ops compute with. NumPy reads and writes its memory without a copy.
@@ -312,6 +312,11 @@ class Graph:
         A tensor with a shape (None for an unknown dimension) and a dtype but no data.
         """
     @property
+    def functions(self) -> list:
+        """
+        The Python functions that nodes call. Nodes hold their keys only: who runs the graph keeps this list.
+        """
+    @property
     def nodes(self) -> list:
         """
         One tuple (op name, inputs, outputs) per node, in the order of recording.
@@ -321,13 +326,19 @@ class Graph:
         """
         What `set_scope` had said when each node was recorded.
         """
+class Arenas:
+    """
+    Memory that the programs of one model take turns with.
+    """
+    def __init__(self) -> None:
+        ...
 class Program:
     """
     A recorded graph compiled for its shapes: dead nodes dropped, every value placed in one arena.
     """
-    def __init__(self, graph: Graph, feeds: collections.abc.Sequence[Tensor], fetches: collections.abc.Sequence[Tensor], capacity: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+    def __init__(self, graph: Graph, feeds: collections.abc.Sequence[Tensor], fetches: collections.abc.Sequence[Tensor], capacity: typing.SupportsInt | typing.SupportsIndex = 0, arenas: Arenas = None) -> None:
         """
-        capacity: up to how many rows a run takes where the first dimension of feeds is None.
+        capacity: up to how many rows a run takes where the first dimension of feeds is None. arenas: those that it shares with other programs.
         """
     def dump(self) -> str:
         """
@@ -370,6 +381,11 @@ class Tape:
         ...
     def watch(self, tensor: typing.Any) -> None:
         ...
+    @property
+    def pullbacks(self) -> dict:
+        """
+        The gradients that functions bring with them, by key: here and not in C++, where a function that knows the tape would keep it for ever.
+        """
 class Programs:
     """
     Compiled programs by the signature of arguments: structure, shapes and dtypes.
@@ -395,6 +411,25 @@ class Programs:
     def run(self, args: tuple, before: typing.Any = None, checked: bool = False) -> typing.Any:
         """
         The results for these arguments, or NotImplemented where no program is known to fit.
+        """
+class CustomFunction:
+    """
+    While entered, the tapes of this thread do not hear of the ops that run.
+    """
+    def __enter__(self) -> typing.Any:
+        ...
+    def __exit__(self, *args) -> None:
+        ...
+    def __init__(self) -> None:
+        ...
+    def show(self, name: str, key: typing.SupportsInt | typing.SupportsIndex, inputs: collections.abc.Sequence, outputs: collections.abc.Sequence[Tensor]) -> list[Tape]:
+        """
+        Puts the function on the tapes that waited; those that took it, as an input is watched.
+        """
+    @property
+    def variables(self) -> list:
+        """
+        The trainable variables that were read.
         """
 class MomentumForm:
     """
@@ -540,6 +575,10 @@ def greater_equal(x1: typing.Any, x2: typing.Any) -> Tensor:
     ...
 def hard_sigmoid(x: typing.Any, a: typing.SupportsFloat | typing.SupportsIndex = 0.0, b: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     ...
+def is_heard() -> bool:
+    """
+    Whether a tape or a graph records what runs on this thread.
+    """
 def layer_normalization(x: typing.Any, gamma: typing.Any = None, beta: typing.Any = None, axis: typing.Any = -1, epsilon: typing.SupportsFloat | typing.SupportsIndex = 0.001) -> Tensor:
     ...
 def leaky_relu(x: typing.Any, a: typing.SupportsFloat | typing.SupportsIndex = 0.0, b: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
@@ -604,6 +643,10 @@ def power(x1: typing.Any, x2: typing.Any) -> Tensor:
     ...
 def prod(x: typing.Any, axis: typing.Any = None, keepdims: bool = False) -> Tensor:
     ...
+def py_function(key: typing.SupportsInt | typing.SupportsIndex, name: str, inputs: collections.abc.Sequence[Tensor], shapes: collections.abc.Sequence, dtypes: collections.abc.Sequence) -> tuple[list[Tensor], list[Graph]]:
+    """
+    The outputs of the function with this key, and the graphs that have a node for it now.
+    """
 def random_bits(n: typing.SupportsInt | typing.SupportsIndex, first: typing.SupportsInt | typing.SupportsIndex, seed: int, stream: typing.SupportsInt | typing.SupportsIndex, step: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.uint32]:
     """
     The Philox words of elements first, first + 1, ... as np.uint32.

@@ -10,8 +10,8 @@ import numpy as np
 
 from fastnn import _core
 from fastnn._core import Tensor, Variable
-from fastnn._structure import leaves, outline, rebuild
-from fastnn.recorded import Recorded
+from fastnn._structure import leaves, map_structure, outline, rebuild
+from fastnn.recorded import Recorded, runs_eagerly
 
 
 class Function:
@@ -23,6 +23,12 @@ class Function:
         self._recorded: dict[Hashable, Recorded] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _core.is_heard() or runs_eagerly():
+            # Op by op: a tape or a graph around it is to see the ops. On tensors, as when it is recorded.
+            args, kwargs = map_structure(
+                lambda leaf: Tensor(leaf) if isinstance(leaf, np.ndarray) else leaf, (args, kwargs)
+            )
+            return self._function(*args, **kwargs)
         if not kwargs and all(isinstance(a, np.ndarray | Tensor) for a in args):
             recorded = self._recorded.get(len(args))
             if recorded is None:
@@ -84,7 +90,7 @@ def function(f: Callable[..., Any]) -> Function:
     GradientTape and an optimizer. Each set of shapes and dtypes, and each value of an argument that is no array, is
     recorded once. What Python does besides calling ops (printing, appending to a list) happens while recording only,
     and a branch on the value of a tensor is an error that says so; `fastnn.config.run_eagerly(True)` turns recording
-    off.
+    off. Inside a GradientTape `f` runs op by op, so that the tape can differentiate it: put the tape into `f`.
 
     Example:
         >>> import fastnn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,11 +70,13 @@ class scope:
 
 @dataclass(frozen=True)
 class Run:
-    """A program, what to do before it runs, and what makes the results of its list of tensors (None: its only one)."""
+    """A program, what to do before it runs, what makes the results of its list of tensors (None: its only one), and the
+    Python functions that it calls."""
 
     program: Program
     hooks: list[Callable[[], object]]
     assemble: Callable[[list[Tensor]], Any] | None
+    functions: Sequence[object]
 
     def prepare(self) -> None:
         for hook in self.hooks:
@@ -92,6 +94,7 @@ class Recorded:
         any_rows: whether one program shall serve any number of rows of the arguments, up to a capacity that grows by
             doubling. Where the function wants to know the number, each is compiled when it is seen a second time.
         limit: how many programs are kept, those used last.
+        arenas: where the programs take their memory, shared with those of other functions. Default: its own.
     """
 
     def __init__(
@@ -101,12 +104,14 @@ class Recorded:
         *,
         any_rows: bool = False,
         limit: int = 16,
+        arenas: _core.Arenas | None = None,
     ) -> None:
         self._function = function
         # Convolutions are recorded with the algorithm that was chosen then.
         self._version_of: Callable[[], Hashable] = lambda: (version(), _core.conv_algorithm())
         self._any_rows = any_rows
         self._limit = limit
+        self._arenas = _core.Arenas() if arenas is None else arenas
         self._programs = _core.Programs(limit)
         self._closed: set[bytes] = (
             set()
@@ -228,4 +233,5 @@ class Recorded:
         # Only the form is kept: the placeholders would keep the graph.
         form = rebuild(results, iter([None] * len(fetches)))
         assemble = None if single else lambda values: rebuild(form, iter(values))
-        return Run(Program(graph, feeds, fetches, capacity), hooks, assemble)
+        program = Program(graph, feeds, fetches, capacity, self._arenas)
+        return Run(program, hooks, assemble, graph.functions)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
 from fastnn import _core
-from fastnn._structure import leaves, rebuild
+from fastnn._core import Tensor, Variable
+from fastnn._structure import is_nested, leaves, rebuild
 
 
 class GradientTape:
@@ -47,7 +49,7 @@ class GradientTape:
 
     def watch(self, tensor: Any) -> None:
         """Watch a tensor, or each tensor of a list or dict: gradients with respect to it are wanted."""
-        for leaf in leaves(tensor):
+        for leaf in _tensors("watch", tensor):
             self._tape.watch(leaf)
 
     def gradient(
@@ -63,11 +65,13 @@ class GradientTape:
         `unconnected_gradients="zero"`.
 
         Args:
-            target: Tensor or list of Tensors.
+            target: Tensor, or a list, tuple or dict of them.
             sources: Tensor, Variable, or a list, tuple or dict of them, nested as you like.
-            output_gradients: what to weigh the elements of the target with, in its shape. Default: ones.
+            output_gradients: what to weigh the elements of the target with, in its structure and shapes; `None`, also
+                for a part of it: ones. Default `None`.
             unconnected_gradients: `"none"` or `"zero"`.
         Raises:
+            TypeError: for a target or source that is no tensor (an array has no place on a tape).
             RuntimeError: on a second call when the tape is not persistent, or when a value that the gradient needs
                 has been assigned since.
         """
@@ -75,17 +79,9 @@ class GradientTape:
             raise ValueError(
                 f"unconnected_gradients: expected 'none' or 'zero', got {unconnected_gradients!r}"
             )
-        targets = list(leaves(target))
-        seeds: list[Any] = []
-        if output_gradients is not None:
-            seeds = (
-                list(output_gradients) if isinstance(target, list | tuple) else [output_gradients]
-            )
-            if len(seeds) != len(targets):
-                raise ValueError(
-                    f"output_gradients: expected {len(targets)}, one per target, got {len(seeds)}"
-                )
-        wanted = list(leaves(sources))
+        targets = _tensors("target", target)
+        seeds = list(_seeds(target, output_gradients))
+        wanted = _tensors("sources", sources)
         found = self._tape.gradient(targets, wanted, seeds)
         if unconnected_gradients == "zero":
             found = [
@@ -93,3 +89,32 @@ class GradientTape:
                 for s, g in zip(wanted, found, strict=True)
             ]
         return rebuild(sources, iter(found))
+
+
+def _tensors(argument: str, structure: Any) -> list[Tensor | Variable]:
+    found = list(leaves(structure))
+    for leaf in found:
+        if not isinstance(leaf, Tensor | Variable):
+            raise TypeError(
+                f"{argument}: expected tensors or variables, got a {type(leaf).__name__}; a tape knows values as the "
+                "fastnn.Tensor that ops were given or returned"
+            )
+    return found
+
+
+def _seeds(target: Any, seed: Any) -> Iterator[Any]:
+    """One seed per leaf of the target, None for ones."""
+    if not is_nested(target):
+        yield seed
+        return
+    parts = list(target.values()) if isinstance(target, dict) else list(target)
+    if seed is None:
+        seed = [None] * len(parts)
+    elif isinstance(target, dict) and isinstance(seed, dict):
+        seed = [seed.get(key) for key in target]
+    if len(seed) != len(parts):
+        raise ValueError(
+            f"output_gradients: expected {len(parts)}, one per target, got {len(seed)}"
+        )
+    for part, value in zip(parts, seed, strict=True):
+        yield from _seeds(part, value)

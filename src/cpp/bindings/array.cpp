@@ -11,6 +11,16 @@ namespace {
 
 std::atomic<DType> g_floatx{DType::float32};
 
+// The object of exactly this class, null if it is something else: isinstance() of a class of pybind11 is a call into
+// Python, and ops ask for each of their operands.
+template <class T>
+T* exactly(py::handle value) {
+  static const PyTypeObject* const type = reinterpret_cast<PyTypeObject*>(py::type::of<T>().ptr());
+  if (Py_TYPE(value.ptr()) != type) return nullptr;
+  return static_cast<T*>(
+      reinterpret_cast<py::detail::instance*>(value.ptr())->get_value_and_holder().template value_ptr<T>());
+}
+
 std::optional<DType> exact_dtype(const py::dtype& dtype) {
   if (dtype.byteorder() == '>') return {};
   const auto size = dtype.itemsize();
@@ -154,6 +164,8 @@ bool is_python_scalar(py::handle value) {
 }
 
 Tensor as_tensor(py::handle value, const char* argument, std::optional<DType> scalar_dtype) {
+  if (const Tensor* tensor = exactly<Tensor>(value)) return *tensor;
+  if (const Variable* variable = exactly<Variable>(value)) return variable->tensor;
   if (py::isinstance<Tensor>(value)) return value.cast<Tensor>();
   if (py::isinstance<Variable>(value)) return value.cast<Variable&>().tensor;
   if (is_python_scalar(value)) {

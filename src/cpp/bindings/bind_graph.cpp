@@ -11,7 +11,7 @@ void bind_graph(py::module_& m) {
   m.def("set_scope", &set_scope, py::arg("scope"),
         "Name what this thread records from now on, as profiles show it; returns the name before.");
   py::class_<Graph, std::shared_ptr<Graph>>(
-      m, "Graph",
+      m, "Graph", py::dynamic_attr(),
       "The list of ops that ran (or, on placeholders, that would run) while the graph records.\n\n"
       "With `tracing` ops that read variables are listed instead of run: their values are those of a later run.")
       .def(py::init<bool>(), py::arg("tracing") = true)
@@ -52,14 +52,28 @@ void bind_graph(py::module_& m) {
             for (const Node& node : g.nodes()) scopes.append(node.scope);
             return scopes;
           },
-          "What `set_scope` had said when each node was recorded.");
+          "What `set_scope` had said when each node was recorded.")
+      .def_property_readonly(
+          "functions",
+          [](const py::object& self) {
+            return py::list(self.attr("__dict__").attr("setdefault")("_functions", py::list()));
+          },
+          "The Python functions that nodes call. Nodes hold their keys only: who runs the graph keeps this list.");
+
+  py::class_<Arenas, std::shared_ptr<Arenas>>(m, "Arenas", "Memory that the programs of one model take turns with.")
+      .def(py::init<>());
 
   py::class_<Program>(m, "Program",
                       "A recorded graph compiled for its shapes: dead nodes dropped, every value placed in one arena.")
-      .def(py::init([](const Graph& graph, const std::vector<Tensor>& feeds, const std::vector<Tensor>& fetches,
-                       int64_t capacity) { return std::make_unique<Program>(graph, feeds, fetches, capacity); }),
-           py::arg("graph"), py::arg("feeds"), py::arg("fetches"), py::arg("capacity") = 0,
-           "capacity: up to how many rows a run takes where the first dimension of feeds is None.")
+      .def(
+          py::init([](const Graph& graph, const std::vector<Tensor>& feeds, const std::vector<Tensor>& fetches,
+                      int64_t capacity, std::shared_ptr<Arenas> arenas) {
+            return std::make_unique<Program>(graph, feeds, fetches, capacity, std::move(arenas));
+          }),
+          py::arg("graph"), py::arg("feeds"), py::arg("fetches"), py::arg("capacity") = 0,
+          py::arg("arenas") = std::shared_ptr<Arenas>(),
+          "capacity: up to how many rows a run takes where the first dimension of feeds is None. arenas: those that it "
+          "shares with other programs.")
       .def(
           "run",
           [](Program& program, const py::sequence& values) {
@@ -111,7 +125,7 @@ void bind_graph(py::module_& m) {
     for (py::handle item : list) result.push_back(item.is_none() ? Tensor() : as_tensor(item, argument));
     return result;
   };
-  py::class_<Tape, std::shared_ptr<Tape>>(m, "Tape")
+  py::class_<Tape, std::shared_ptr<Tape>>(m, "Tape", py::dynamic_attr())
       .def(py::init<bool, bool>(), py::arg("persistent"), py::arg("watch_accessed_variables"))
       .def("start", &Tape::start)
       .def("stop", &Tape::stop)
@@ -126,20 +140,35 @@ void bind_graph(py::module_& m) {
           py::arg("tensor"))
       .def(
           "gradient",
-          [tensors](Tape& tape, const py::sequence& targets, const py::sequence& sources, const py::sequence& seeds,
-                    const py::sequence& into) {
+          [tensors](const py::object& self, const py::sequence& targets, const py::sequence& sources,
+                    const py::sequence& seeds, const py::sequence& into) {
+            Tape& tape = self.cast<Tape&>();
+            auto pullback = [&](int64_t key, Tensors dy) {
+              const py::gil_scoped_acquire acquire;
+              py::list upstream;
+              for (const Tensor& g : dy) upstream.append(g ? py::cast(g) : py::object(py::none()));
+              const py::object pullback = self.attr("pullbacks").attr(tape.persistent() ? "get" : "pop")(key);
+              return tensors(pullback(*upstream), "gradient");
+            };
             const auto t = tensors(targets, "target"), s = tensors(sources, "sources"),
                        d = tensors(seeds, "output_gradients"), o = tensors(into, "into");
             std::vector<Tensor> result;
             {
               py::gil_scoped_release release;
-              result = tape.gradient(t, d, s, o);
+              result = tape.gradient(t, d, s, o, pullback);
             }
             py::list gradients;
             for (const Tensor& g : result) gradients.append(g ? py::cast(g) : py::object(py::none()));
             return gradients;
           },
-          py::arg("targets"), py::arg("sources"), py::arg("seeds") = py::tuple(), py::arg("into") = py::tuple());
+          py::arg("targets"), py::arg("sources"), py::arg("seeds") = py::tuple(), py::arg("into") = py::tuple())
+      .def_property_readonly(
+          "pullbacks",
+          [](const py::object& self) {
+            return py::dict(self.attr("__dict__").attr("setdefault")("_pullbacks", py::dict()));
+          },
+          "The gradients that functions bring with them, by key: here and not in C++, where a function that knows the "
+          "tape would keep it for ever.");
 }
 
 }  // namespace fastnn

@@ -68,7 +68,13 @@ void bind_array_protocols(Class& cls, Get get, bool readonly) {
              return with_dtype(t.dtype(),
                                [&](auto zero) { return py::float_(static_cast<double>(*t.data<decltype(zero)>())); });
            })
-      .def("__int__", [get](const Self& s) { return py::int_(as_array(get(s), false).attr("item")()); })
+      .def("__int__",
+           [get](const Self& s) {
+             const Tensor& t = get(s);
+             if (t.rank() > 0 || !t.has_data() || t.dtype() != DType::int64)
+               return py::int_(as_array(t, false).attr("item")());
+             return py::int_(*t.data<int64_t>());
+           })
       .def("__bool__",
            [get](const Self& s) { return as_array(get(s), false).attr("__bool__")().template cast<bool>(); })
       .def("__index__", [get](const Self& s) { return as_array(get(s), false).attr("__index__")(); })

@@ -8,6 +8,7 @@
   X(tensor)                        \
   X(graph)                         \
   X(programs)                      \
+  X(custom)                        \
   X(elementwise)                   \
   X(dense)                         \
   X(shape)                         \

@@ -160,20 +160,22 @@ void set_num_threads(int n) {
 }
 
 #if defined(__x86_64__)
-FlushToZero::FlushToZero() : saved_(_mm_getcsr()) {
-  if ((saved_ & 0x8040u) != 0x8040u) _mm_setcsr(static_cast<unsigned>(saved_) | 0x8040u);
+FlushToZero::FlushToZero(bool flush) : saved_(_mm_getcsr()) {
+  const uint64_t wanted = flush ? saved_ | 0x8040u : saved_ & ~uint64_t{0x8040u};
+  if (saved_ != wanted) _mm_setcsr(static_cast<unsigned>(wanted));
 }
 FlushToZero::~FlushToZero() {
-  if ((saved_ & 0x8040u) != 0x8040u) _mm_setcsr(static_cast<unsigned>(saved_));
+  if (((_mm_getcsr() ^ saved_) & 0x8040u) != 0) _mm_setcsr(static_cast<unsigned>(saved_));
 }
 #elif defined(__aarch64__)
-FlushToZero::FlushToZero() {
+FlushToZero::FlushToZero(bool flush) {
+  constexpr uint64_t kFlush = uint64_t{1} << 24;
   asm volatile("mrs %0, fpcr" : "=r"(saved_));
-  asm volatile("msr fpcr, %0" ::"r"(saved_ | (uint64_t{1} << 24)));
+  asm volatile("msr fpcr, %0" ::"r"(flush ? saved_ | kFlush : saved_ & ~kFlush));
 }
 FlushToZero::~FlushToZero() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
 #else
-FlushToZero::FlushToZero() : saved_(0) {}
+FlushToZero::FlushToZero(bool) : saved_(0) {}
 FlushToZero::~FlushToZero() = default;
 #endif
 

@@ -12,9 +12,10 @@ int default_num_threads();    // the smallest of CPU affinity, cgroup quota and 
 
 // Flush-to-zero and denormals-are-zero while it lives; the caller's floating-point state afterwards. Denormals cost a
 // factor of up to 27 (recurrent nets), and one thread with and one without the flag would give different bits.
+// FlushToZero(false): denormals as usual, for code in the middle of ours that is not ours.
 class FlushToZero {
  public:
-  FlushToZero();
+  explicit FlushToZero(bool flush = true);
   ~FlushToZero();
   FlushToZero(const FlushToZero&) = delete;
 

@@ -1,6 +1,7 @@
 #include "graph/backward.hpp"
 
 #include <array>
+#include <memory>
 
 namespace fastnn {
 
@@ -10,14 +11,22 @@ namespace {
 template <class V>
 class Few {
  public:
-  explicit Few(size_t n) : n_(n), more_(n > few_.size() ? n : 0) {}
+  explicit Few(size_t n) : n_(n), more_(n > kFew ? n : 0) {
+    if (n <= kFew) std::uninitialized_value_construct_n(few(), n);
+  }
+  ~Few() {
+    if (n_ <= kFew) std::destroy_n(few(), n_);
+  }
+  Few(const Few&) = delete;
   V& operator[](size_t i) { return data()[i]; }
   operator std::span<const V>() { return {data(), n_}; }
 
  private:
-  V* data() { return more_.empty() ? few_.data() : more_.data(); }
+  static constexpr size_t kFew = 6;
+  V* few() { return reinterpret_cast<V*>(room_.data()); }
+  V* data() { return n_ <= kFew ? few() : more_.data(); }
   size_t n_;
-  std::array<V, 6> few_;
+  alignas(V) std::array<std::byte, kFew * sizeof(V)> room_;
   std::vector<V> more_;
 };
 

@@ -13,16 +13,16 @@ thread_local std::vector<std::shared_ptr<Recorder>> t_recorders;
 thread_local std::string t_scope;
 
 // The graph that must take the op instead of its kernel running now, if any.
-Graph* symbolic_graph(Tensors x) {
+Graph* symbolic_graph(const Op& op, Tensors x) {
   Graph* found = nullptr;
-  bool reads_variable = false;
+  bool later = op.calls_user();  // a variable's value, or what the user's code gives, is that of a later run
   for (const Tensor& t : x) {
     if (t.graph() && found && found != t.graph().get())
       throw ValueError("placeholders of two different graphs meet in one op");
     if (t.graph()) found = t.graph().get();
-    reads_variable |= t.variable_info() != nullptr;
+    later |= t.variable_info() != nullptr;
   }
-  if (found || !reads_variable) return found;
+  if (found || !later) return found;
   for (auto it = t_recorders.rbegin(); it != t_recorders.rend(); ++it)
     if (auto* graph = dynamic_cast<Graph*>(it->get()); graph && graph->tracing() && graph->recording()) return graph;
   return nullptr;
@@ -66,6 +66,22 @@ void Recorder::stop() {
   std::erase_if(t_recorders, [](const auto& recorder) { return !recorder->recording(); });
 }
 
+const std::vector<std::shared_ptr<Recorder>>& Recorder::of_this_thread() { return t_recorders; }
+
+Unheard::Unheard(bool (*which)(const Recorder&)) {
+  std::vector<std::shared_ptr<Recorder>> others;
+  for (auto& recorder : t_recorders) (which(*recorder) ? recorders_ : others).push_back(std::move(recorder));
+  t_recorders = std::move(others);
+}
+
+Unheard::~Unheard() {
+  // Those that were stopped meanwhile stay away, and one that was started again is there already.
+  std::erase_if(recorders_, [](const auto& recorder) {
+    return !recorder->recording() || std::ranges::find(t_recorders, recorder) != t_recorders.end();
+  });
+  t_recorders.insert(t_recorders.begin(), recorders_.begin(), recorders_.end());
+}
+
 void Graph::record(const OpPtr& op, Tensors x, Tensors y) {
   Node node{op, {}, {}, t_scope};
   for (const Tensor& t : x) node.x.push_back(t.graph() ? t.shell() : t);
@@ -87,10 +103,13 @@ std::vector<Tensor> apply(const OpPtr& op, Tensors x, Tensors into) {
 
   std::vector<Tensor> y;
   y.reserve(specs.size());
-  Graph* graph = symbolic_graph(x);
+  Graph* graph = symbolic_graph(*op, x);
   if (graph) {
     for (const Spec& spec : specs) y.push_back(graph->placeholder(spec));
     graph->record(op, x, y);
+    // A tape is to see that what it noted before is another value than what is read from here on.
+    for (size_t i = 0; i < op->writes(x.size()); ++i)
+      if (x[i].has_data()) x[i].storage()->bump();
   } else {
     run(*op, x, y, into, specs);
   }

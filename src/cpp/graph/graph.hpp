@@ -30,9 +30,23 @@ class Recorder : public std::enable_shared_from_this<Recorder> {
   void start();  // again where it was stopped
   void stop();
   bool recording() const { return recording_; }
+  // Those of this thread, in the order of their start.
+  static const std::vector<std::shared_ptr<Recorder>>& of_this_thread();
 
  private:
   std::atomic<bool> recording_{false};
+};
+
+// While it lives, those of the thread's recorders that `which` holds for hear of nothing. Ends on the same thread.
+class Unheard {
+ public:
+  explicit Unheard(bool (*which)(const Recorder&));
+  ~Unheard();
+  Unheard(const Unheard&) = delete;
+  const std::vector<std::shared_ptr<Recorder>>& recorders() const { return recorders_; }
+
+ private:
+  std::vector<std::shared_ptr<Recorder>> recorders_;
 };
 
 class Graph final : public Recorder {

@@ -80,7 +80,8 @@ std::vector<Node> commit_last(std::vector<Node> nodes) {
 }
 }  // namespace
 
-Program::Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t capacity) : capacity_(capacity) {
+Program::Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t capacity, std::shared_ptr<Arenas> arenas)
+    : capacity_(capacity), arenas_(arenas ? std::move(arenas) : std::make_shared<Arenas>()) {
   const std::vector<Node> recorded = graph.nodes();
   const std::vector<Node> nodes = commit_last(fuse(without_dead(recorded, fetches), fetches));
   std::unordered_map<uint64_t, int> index;
@@ -111,6 +112,7 @@ Program::Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t cap
   };
   for (const Node& node : nodes) {
     Step step{node.op, {}, {}, node.scope};
+    calls_user_ |= node.op->calls_user();
     for (const Tensor& t : node.x) step.x.push_back(find(t));
     for (const Tensor& t : node.y) step.y.push_back(add(t, Place::arena));
     steps_.push_back(std::move(step));
@@ -271,7 +273,7 @@ size_t Program::place(const std::vector<int>& order) {
 }
 
 Program::Layout Program::make_layout(const std::shared_ptr<Storage>& arena, int64_t rows) const {
-  Layout layout{rows, {}, {}, {}};
+  Layout layout{rows, {}, {}, {}, {}};
   if (rows == 0) {
     for (const Value& value : values_) layout.specs.push_back(value.spec);
   } else {
@@ -327,20 +329,22 @@ Program::Layout& Program::layout_for(Workspace& workspace, int64_t rows) const {
 }
 
 std::unique_ptr<Program::Workspace> Program::take_workspace() {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!idle_.empty()) {
-      auto workspace = std::move(idle_.back());
-      idle_.pop_back();
-      return workspace;
-    }
+  auto arena = arenas_->take(arena_bytes_);
+  const std::lock_guard lock(mutex_);
+  const auto mine = std::find_if(idle_.begin(), idle_.end(), [&](const auto& w) { return w->arena == arena; });
+  if (mine == idle_.end()) {
+    idle_.clear();  // laid out over arenas that have been replaced, or serve another caller
+    return std::make_unique<Workspace>(Workspace{std::move(arena), {}});
   }
-  return std::make_unique<Workspace>(Workspace{Storage::allocate(arena_bytes_), {}});
+  auto workspace = std::move(*mine);
+  idle_.erase(mine);
+  return workspace;
 }
 
 void Program::give_back(std::unique_ptr<Workspace> workspace) {
   Layout& layout = workspace->layouts.back();
   for (const auto& patch : layout.patches) layout.calls[patch.call].x[patch.input] = Tensor();
+  arenas_->give_back(workspace->arena);
   const std::lock_guard lock(mutex_);
   idle_.push_back(std::move(workspace));
 }
@@ -350,8 +354,11 @@ Tensor Program::fed(const Layout& layout, Tensors feeds, int value) const {
   return values_[value].root == value ? feed : feed.view(layout.specs[value].shape);
 }
 
-void Program::execute(Layout& layout, Tensors feeds) const {
+void Program::patch(Layout& layout, Tensors feeds) const {
   for (const auto& patch : layout.patches) layout.calls[patch.call].x[patch.input] = fed(layout, feeds, patch.feed);
+}
+
+void Program::execute(const Layout& layout) const {
   FlushToZero flush;
   for (const auto& call : layout.calls) {
     call.op->forward(call.x, call.y);
@@ -395,7 +402,7 @@ void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
     const double best = serial_seconds_.load(std::memory_order_relaxed);
     serial_seconds_.store(best == 0 ? seconds : std::min(best, seconds), std::memory_order_relaxed);
     timed_runs_.fetch_add(1, std::memory_order_relaxed);
-  } else if (serial_seconds_.load(std::memory_order_relaxed) * share < team_pays) {
+  } else if (calls_user_ || serial_seconds_.load(std::memory_order_relaxed) * share < team_pays) {
     body();
   } else {
     with_team(body);
@@ -408,7 +415,8 @@ std::vector<Tensor> Program::run(Tensors feeds) {
   Layout& layout = layout_for(*workspace, rows);
   std::vector<Tensor> results;
   results.reserve(fetches_.size());
-  run_steps(kTeamPaysOnce, [&] { execute(layout, feeds); }, rows);
+  patch(layout, feeds);
+  run_steps(kTeamPaysOnce, [&] { execute(layout); }, rows);
   for (int v : fetches_) {
     const Value& root = values_[values_[v].root];
     const Tensor result = Tensor::empty(layout.specs[v].shape, layout.specs[v].dtype);
@@ -466,20 +474,21 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
       for (const Tensor& t : sources)
         if (row < 0 || row >= t.shape()[0]) throw IndexError(cat("order: row ", row, " of ", t.shape()[0]));
   }
-  std::vector<Tensor> feeds;
-  for (const Spec& spec : feed_specs_) {
+  for (const Spec& spec : feed_specs_)
     if (spec.shape.empty() || spec.shape[0] != batch)
       throw ValueError(cat("program: expected feeds of ", batch, " rows, got shape ", spec.shape));
-    feeds.push_back(Tensor::empty(spec.shape, spec.dtype));
-  }
   auto workspace = take_workspace();
   Layout& layout = layout_for(*workspace, 0);
+  std::vector<Tensor>& feeds = layout.gathered;
+  for (size_t i = feeds.size(); i < feed_specs_.size(); ++i)
+    feeds.push_back(Tensor::empty(feed_specs_[i].shape, feed_specs_[i].dtype));
+  patch(layout, feeds);
   const auto start = std::chrono::steady_clock::now();
   int64_t step = first;
   auto one_step = [&] {
     for (size_t i = 0; i < feeds.size(); ++i)
       gather_rows(sources[i], order ? rows.data() + (step - first) * batch : nullptr, step * batch, feeds[i]);
-    execute(layout, feeds);
+    execute(layout);
     ++step;
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() <= seconds;
   };
@@ -499,7 +508,7 @@ std::vector<Program::StepTime> Program::profile(Tensors feeds, int repeats) {
   const int64_t rows = check_feeds(feeds, false);
   auto workspace = take_workspace();
   Layout& layout = layout_for(*workspace, rows);
-  for (const auto& patch : layout.patches) layout.calls[patch.call].x[patch.input] = fed(layout, feeds, patch.feed);
+  patch(layout, feeds);
 
   struct Saved {  // what is written, to be put back
     Tensor tensor;

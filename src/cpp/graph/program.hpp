@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "graph/arenas.hpp"
 #include "graph/graph.hpp"
 
 namespace fastnn {
@@ -21,7 +22,9 @@ class Program {
   // feeds: placeholders of the graph that a run will be given data for; fetches: the values it gives back. ValueError
   // when a fetch depends on a placeholder that is not fed. Every shape must be known, but for the first dimension of
   // feeds where there is a capacity: the program then runs any number of rows up to it, the same for all such feeds.
-  Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t capacity = 0);
+  // arenas: those that it shares with other programs.
+  Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t capacity = 0,
+          std::shared_ptr<Arenas> arenas = nullptr);
 
   // Values of the fetches, in memory of their own. ValueError when a feed's shape or dtype is not the compiled one,
   // RowsError when the program does not go with their number of rows.
@@ -85,7 +88,8 @@ class Program {
       size_t input;
       int feed;
     };
-    std::vector<Patch> patches;  // inputs that a run's feeds replace
+    std::vector<Patch> patches;    // inputs that a run's feeds replace
+    std::vector<Tensor> gathered;  // what run_rows gathers into
   };
   struct Workspace {
     std::shared_ptr<Storage> arena;
@@ -101,7 +105,8 @@ class Program {
   std::unique_ptr<Workspace> take_workspace();
   void give_back(std::unique_ptr<Workspace> workspace);
   Tensor fed(const Layout& layout, Tensors feeds, int value) const;  // a feed, or a view of one
-  void execute(Layout& layout, Tensors feeds) const;
+  void patch(Layout& layout, Tensors feeds) const;
+  void execute(const Layout& layout) const;
   template <class Body>
   // With a team where one thread would need that many seconds.
   void run_steps(double team_pays, const Body& body, int64_t rows = 0);
@@ -113,8 +118,10 @@ class Program {
   int64_t capacity_;
   std::vector<int> fetches_;
   size_t arena_bytes_ = 0, value_bytes_ = 0;
+  bool calls_user_ = false;  // a step does; then each kernel opens a region of its own
   std::mutex mutex_;
-  std::vector<std::unique_ptr<Workspace>> idle_;
+  std::shared_ptr<Arenas> arenas_;
+  std::vector<std::unique_ptr<Workspace>> idle_;  // their arenas may be in use by another program meanwhile
   // What one run costs on one thread, from the first runs; the only thing about a program that is measured.
   std::atomic<int> timed_runs_{0};
   std::atomic<double> serial_seconds_{0};

@@ -1,6 +1,6 @@
 #include "graph/tape.hpp"
 
-#include <string>
+#include <algorithm>
 
 #include "graph/backward.hpp"
 #include "ops/elementwise.hpp"
@@ -10,10 +10,28 @@ namespace fastnn {
 
 namespace {
 
+class CustomGradient final : public Op {
+ public:
+  CustomGradient(std::string name, int64_t key, size_t outputs) : key(key), name_(std::move(name)), outputs_(outputs) {}
+  const int64_t key;
+  std::string_view name() const override { return name_; }
+  std::vector<Spec> infer(Specs) const override { throw StateError(cat(name_, ": runs op by op")); }
+  void forward(Tensors, Tensors) const override {}
+  bool reads_input(size_t) const override { return true; }           // whatever the pullback reads
+  bool reads_output(size_t) const override { return outputs_ > 1; }  // for zeros in its place
+
+ private:
+  std::string name_;
+  size_t outputs_;
+};
+
 struct Slot {
   Tensor gradient;
   bool owned = false;  // by this walk: later contributions may be added in place
 };
+
+// The outputs that carry a gradient.
+Tensors with_gradient(const Op& op, Tensors y) { return dynamic_cast<const CustomGradient*>(&op) ? y : y.first(1); }
 
 }  // namespace
 
@@ -24,7 +42,7 @@ void Tape::watch(const Tensor& tensor) {
   active_.insert(tensor.id());
 }
 
-void Tape::record(const OpPtr& op, Tensors x, Tensors y) {
+bool Tape::add(const OpPtr& op, Tensors x, Tensors y) {
   const std::lock_guard lock(mutex_);
   bool depends = false;
   for (size_t i = 0; i < x.size(); ++i) {
@@ -33,39 +51,51 @@ void Tape::record(const OpPtr& op, Tensors x, Tensors y) {
       active_.insert(t.id());
     depends |= op->has_gradient(i) && active_.contains(t.id());
   }
-  if (!depends || !op->differentiable()) return;
+  if (!depends || !op->differentiable()) return false;
   Entry entry{op, {}, {}, {}};
   for (size_t i = 0; i < x.size(); ++i) entry.x.push_back(op->reads_input(i) ? x[i] : x[i].shell());
   for (size_t i = 0; i < y.size(); ++i) entry.y.push_back(op->reads_output(i) ? y[i] : y[i].shell());
-  if (is_floating(y[0].dtype())) active_.insert(y[0].id());
+  for (const Tensor& t : with_gradient(*op, y))
+    if (is_floating(t.dtype())) active_.insert(t.id());
   for (const auto* list : {&entry.x, &entry.y})
     for (const Tensor& t : *list)
       if (t.has_data()) entry.versions.push_back(t.storage()->version());
   entries_.push_back(std::move(entry));
+  return true;
 }
 
-std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sources, Tensors into) {
+std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sources, Tensors into,
+                                   const Pullback& pullback) {
   stop();
-  const std::lock_guard lock(mutex_);
-  if (used_ && !persistent_)
-    throw StateError(
-        "gradient: this tape is not persistent and has been used; GradientTape(persistent=True) allows more");
-  used_ = true;
-
   std::unordered_set<uint64_t> needed;
-  std::unordered_map<uint64_t, Tensor> destination;
-  for (size_t i = 0; i < sources.size(); ++i) {
-    if (!is_floating(sources[i].dtype())) continue;  // labels and indices have no gradient
-    needed.insert(sources[i].id());
-    if (i < into.size() && into[i]) destination[sources[i].id()] = into[i];
+  std::vector<Entry> entries;  // a pullback may ask this tape itself, so the lock is not held while it runs
+  {
+    const std::lock_guard lock(mutex_);
+    if (used_ && !persistent_)
+      throw StateError(
+          "gradient: this tape is not persistent and has been used; GradientTape(persistent=True) allows more");
+    used_ = true;
+    // What nobody watched was not recorded everywhere: a gradient of it would be a part of it.
+    for (const Tensor& t : sources)
+      if (active_.contains(t.id())) needed.insert(t.id());
+    if (persistent_)
+      entries = entries_;
+    else
+      entries.swap(entries_);
   }
+
+  std::unordered_map<uint64_t, Tensor> destination;
+  for (size_t i = 0; i < sources.size(); ++i)
+    if (needed.contains(sources[i].id()) && i < into.size() && into[i]) destination[sources[i].id()] = into[i];
   std::unordered_set<uint64_t> is_source = needed;
-  std::vector<char> on_path(entries_.size(), 0);
-  for (size_t e = 0; e < entries_.size(); ++e) {
-    const Entry& entry = entries_[e];
+  std::vector<char> on_path(entries.size(), 0);
+  for (size_t e = 0; e < entries.size(); ++e) {
+    const Entry& entry = entries[e];
     for (size_t i = 0; i < entry.x.size(); ++i)
       if (entry.op->has_gradient(i) && needed.contains(entry.x[i].id())) on_path[e] = 1;
-    if (on_path[e] && is_floating(entry.y[0].dtype())) needed.insert(entry.y[0].id());
+    if (on_path[e])
+      for (const Tensor& t : with_gradient(*entry.op, entry.y))
+        if (is_floating(t.dtype())) needed.insert(t.id());
   }
 
   std::unordered_map<uint64_t, Slot> slots;
@@ -88,11 +118,11 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
     }
   }
 
-  for (size_t e = entries_.size(); e-- > 0;) {
+  for (size_t e = entries.size(); e-- > 0;) {
     if (!on_path[e]) continue;
-    const Entry& entry = entries_[e];
-    const auto dy = slots.find(entry.y[0].id());
-    if (dy == slots.end()) continue;
+    const Entry& entry = entries[e];
+    const Tensors y = with_gradient(*entry.op, entry.y);
+    if (std::ranges::none_of(y, [&](const Tensor& t) { return slots.contains(t.id()); })) continue;
 
     size_t kept = 0;
     for (const auto* list : {&entry.x, &entry.y})
@@ -102,6 +132,21 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
               cat("gradient: ", entry.op->name(), " needs a value of shape ", t.shape(),
                   " that has been overwritten since it was recorded; ask for the gradient before assigning"));
 
+    if (const auto* custom = dynamic_cast<const CustomGradient*>(entry.op.get())) {
+      std::vector<Tensor> dy;
+      for (const Tensor& t : y) {
+        const auto found = slots.find(t.id());
+        dy.push_back(found != slots.end()     ? found->second.gradient
+                     : is_floating(t.dtype()) ? apply1(fill_like(0), {t})
+                                              : Tensor());
+      }
+      const auto dx = pullback(custom->key, dy);
+      for (size_t i = 0; i < dx.size(); ++i)
+        if (dx[i] && needed.contains(entry.x[i].id())) add(entry.x[i].id(), dx[i], false);
+      continue;
+    }
+
+    const auto dy = slots.find(entry.y[0].id());
     const uint64_t x0 = entry.x[0].id();
     if (entry.op->is_view() && !slots.contains(x0) && !destination.contains(x0)) {
       // The gradient of a view is the view of the gradient. Nobody reads it as dy any more, unless y is a source.
@@ -162,8 +207,36 @@ std::vector<Tensor> Tape::gradient(Tensors targets, Tensors seeds, Tensors sourc
     if (elsewhere) gradient = apply(copy_of(), Tensors(&gradient, 1), Tensors(&into[i], 1))[0];
     gradients.push_back(gradient);
   }
-  if (!persistent_) entries_.clear();
   return gradients;
+}
+
+OpPtr custom_gradient(std::string name, int64_t key, size_t outputs) {
+  return std::make_shared<CustomGradient>(std::move(name), key, outputs);
+}
+
+void CustomFunction::begin() {
+  unheard_ = std::make_unique<Unheard>([](const Recorder& r) { return dynamic_cast<const Tape*>(&r) != nullptr; });
+  for (const auto& recorder : unheard_->recorders()) tapes_.push_back(std::static_pointer_cast<Tape>(recorder));
+  start();
+}
+
+void CustomFunction::end() {
+  stop();
+  unheard_.reset();
+}
+
+void CustomFunction::record(const OpPtr&, Tensors x, Tensors) {
+  for (const Tensor& t : x) {
+    const bool known = std::ranges::any_of(variables_, [&](const Tensor& v) { return v.id() == t.id(); });
+    if (!known && t.variable_info() && t.variable_info()->trainable) variables_.push_back(t);
+  }
+}
+
+std::vector<std::shared_ptr<Tape>> CustomFunction::show(const OpPtr& op, Tensors x, Tensors y) const {
+  std::vector<std::shared_ptr<Tape>> taken;
+  for (const auto& tape : tapes_)
+    if (tape->recording() && tape->add(op, x, y)) taken.push_back(tape);
+  return taken;
 }
 
 }  // namespace fastnn

@@ -99,6 +99,8 @@ class Op {
   virtual std::string_view algorithm(Specs /*x*/, Specs /*y*/) const { return {}; }
   // Runs although nobody reads its outputs: it may refuse the step by an error.
   virtual bool refuses() const { return false; }
+  // Runs code of the user's: in every run of a program, whatever its inputs are, and with no team standing by.
+  virtual bool calls_user() const { return false; }
 };
 
 using OpPtr = std::shared_ptr<const Op>;

@@ -205,14 +205,16 @@ class Layer(Noted):
     def _run(self, args: tuple[Any, ...], mask: Any, context: CallContext) -> Any:
         was_built = self.built
         try:
-            inputs = list(map(self._as_input, args))
+            inputs = [self._as_input(args[0])] if len(args) == 1 else [*map(self._as_input, args)]
             if not self.built:
                 self.build(*(_shape_of(x) for x in inputs))
             if context.names_ops:
                 with scope(self.name):
                     y = self._call(inputs, mask, context)
-            else:
+            elif self._call_options:
                 y = self._call(inputs, mask, context)
+            else:
+                y = self.call(*inputs)
         except _RENAMED as error:
             if not was_built:
                 self._forget()
@@ -224,8 +226,6 @@ class Layer(Noted):
         return y
 
     def _call(self, inputs: Sequence[Any], mask: Any, context: CallContext) -> Any:
-        if not self._call_options:
-            return self.call(*inputs)
         options = {"training": context.training, "mask": mask}
         return self.call(*inputs, **{name: options[name] for name in self._call_options})
 

@@ -304,8 +304,11 @@ def _scaled(gradient: Tensor, square: Tensor, limit: float) -> Tensor:
     return gradient * ops.cast(limit / ops.maximum(ops.sqrt(square), limit), gradient.dtype)
 
 
+_NUMBERS = (int, float, np.number)
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool)
 
 
 def _checked_rate(value: Any) -> float:

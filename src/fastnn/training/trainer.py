@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import _core, optimizers
+from fastnn import _core, ops, optimizers
 from fastnn._core import Graph, Tensor
 from fastnn._structure import (
     flat_shapes,
@@ -75,9 +75,12 @@ class Trainer(Layer):
         self._release = _Release(self._training_lock)
         self._data_ends, self._ends_at = Ends(), -1  # as of that count of changes
         self._spec: InputSpec | None = None
-        self._train_program = Recorded(self.train_step, self._step_version)
-        self._test_program = Recorded(self.test_step, self._step_version)
-        self._predict_program = Recorded(self.predict_step, self._step_version, any_rows=True)
+        arenas = _core.Arenas()
+        self._train_program = Recorded(self.train_step, self._step_version, arenas=arenas)
+        self._test_program = Recorded(self.test_step, self._step_version, arenas=arenas)
+        self._predict_program = Recorded(
+            self.predict_step, self._step_version, any_rows=True, arenas=arenas
+        )
 
     # ---- what a model provides
 
@@ -182,7 +185,7 @@ class Trainer(Layer):
                     loss = loss_of(y, y_pred, sample_weight, self.losses)
                     loss_of.refuse_what_is_not_finite(loss)
             with scope("gradient"):
-                gradients = tape.gradient(loss, variables)
+                gradients = self._ready(tape.gradient(loss, variables))
         with interrupts_wait():
             with scope("metrics"):
                 self._update_metrics(y, y_pred, sample_weight, loss, context)
@@ -191,6 +194,50 @@ class Trainer(Layer):
                     self.optimizer.apply(gradients, variables)
                 context.commit()
                 self.apply_constraints()
+
+    def gradients_ready(self, flat: Tensor) -> Tensor:
+        """The gradient of a step, between computing and committing it; override it to change the gradient.
+
+        It is the one point at which a step has been computed and nothing has been written: the place to clip, scale,
+        add noise, or sum over processes (in a `fastnn.py_function`). An error raised here refuses the step.
+
+        Args:
+            flat: the gradients of the trainable variables, in their order, as one vector; one call per dtype, without
+                variables that the loss does not depend on.
+        Returns: what the optimizer shall take instead, of the same shape and dtype.
+        """
+        return flat
+
+    def _ready(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
+        if getattr(self.gradients_ready, "__func__", None) is Trainer.gradients_ready:
+            return gradients
+        by_dtype: dict[Any, list[tuple[int, Tensor]]] = {}
+        for i, gradient in enumerate(gradients):
+            if gradient is not None:
+                by_dtype.setdefault(gradient.dtype, []).append((i, gradient))
+        ready = list(gradients)
+        for numbered in by_dtype.values():
+            given = [gradient for _, gradient in numbered]
+            flat = ops.concatenate([ops.reshape(g, (-1,)) for g in given])
+            changed = self.gradients_ready(flat)
+            if not isinstance(changed, Tensor) or (changed.shape, changed.dtype) != (
+                flat.shape,
+                flat.dtype,
+            ):
+                came = (
+                    f"shape {changed.shape} and dtype {changed.dtype}"
+                    if isinstance(changed, Tensor)
+                    else type(changed).__name__
+                )
+                raise ValueError(
+                    f"gradients_ready: expected it to return a tensor of shape {flat.shape} and dtype {flat.dtype}, "
+                    f"got {came}"
+                )
+            ends = np.cumsum([g.size for g in given])
+            parts = ops.split(changed, ends[:-1].tolist())
+            for (i, gradient), part in zip(numbered, parts, strict=True):
+                ready[i] = ops.reshape(part, gradient.shape)
+        return ready
 
     def test_step(self, x: Any, y: Any, sample_weight: Any) -> None:
         """Loss and metrics of a batch, in inference mode."""
@@ -453,11 +500,14 @@ class Trainer(Layer):
     ) -> int:
         """The epoch in stretches that C++ runs alone: it gathers the rows and runs the steps."""
         step, full, steps = 0, batches.full_steps, batches.steps or 0
+        rows = [Tensor(a) for a in sources if a is not None]
+        changes = -1
         while step < full:
-            run = self._train_program.run_for(batches.batch(order, step).parts())
+            if changes != _core.changes():
+                run = self._train_program.run_for(batches.batch(order, step).parts())
+                changes = _core.changes()
             run.prepare()
             last = step + 1 if self.optimizer.follows_schedule else full
-            rows = [a for a in sources if a is not None]
             step = run.program.run_rows(rows, order, step, last, _STRETCH)
             progress.update(step, self._logs)
         if step < steps:  # the short last batch
