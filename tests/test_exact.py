@@ -96,7 +96,7 @@ CONVOLUTIONS = [
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n, size, window, channels, filters, options", CONVOLUTIONS)
-def test_conv2d_of_integers_is_exact(n, size, window, channels, filters, options, dtype):
+def test_conv2d_of_integers_is_exact(direct, n, size, window, channels, filters, options, dtype):
     rng = np.random.default_rng(0)
     groups = options.get("groups", 1)
     x = small(rng, n, *size, channels)

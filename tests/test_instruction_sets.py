@@ -12,7 +12,13 @@ import pytest
 from fastnn import _core
 
 HERE = Path(__file__).parent
-NUMERIC = ("test_ops.py", "test_exact.py", "test_accuracy.py", "test_loss_ops.py")
+NUMERIC = (
+    "test_ops.py",
+    "test_exact.py",
+    "test_accuracy.py",
+    "test_loss_ops.py",
+    "test_winograd.py",
+)
 
 
 @pytest.mark.parametrize("isa", [isa for isa in _core.supported_isas if isa != _core.isa])

@@ -6,7 +6,7 @@ import collections.abc
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Arenas', 'CustomFunction', 'Graph', 'MomentumForm', 'Program', 'Programs', 'Tape', 'Tensor', 'Variable', 'abs', 'adam_update', 'add', 'all', 'any', 'argmax', 'argmin', 'assign_all', 'average_pool2d', 'batch_normalization', 'batch_normalization_training', 'binary_crossentropy', 'broadcast_to', 'cast', 'categorical_crossentropy', 'ceil', 'changes', 'check_finite', 'clip', 'collect', 'concatenate', 'conv2d', 'copy', 'default_num_threads', 'dense', 'divide', 'dropout', 'elu', 'equal', 'erf', 'exp', 'expand_dims', 'expm1', 'fill_like', 'floatx', 'floor', 'gelu', 'global_average_pool2d', 'global_max_pool2d', 'greater', 'greater_equal', 'hard_sigmoid', 'is_heard', 'isa', 'layer_normalization', 'leaky_relu', 'less', 'less_equal', 'log', 'log1p', 'log_softmax', 'logsumexp', 'matmul', 'max', 'max_pool2d', 'maximum', 'mean', 'mean_absolute_error', 'mean_squared_error', 'measure_peak', 'min', 'minimum', 'mish', 'moving_average', 'multiply', 'negative', 'not_equal', 'note_change', 'num_threads', 'one_hot', 'pad', 'power', 'prod', 'py_function', 'random_bits', 'random_normal', 'random_permutation', 'random_truncated_normal', 'random_uniform', 'relu', 'reshape', 'rmsprop_update', 'round', 'scratch_bytes', 'segment_layout', 'selu', 'set_floatx', 'set_num_threads', 'set_scope', 'sgd_update', 'sigmoid', 'sign', 'silu', 'slice', 'softmax', 'softplus', 'softsign', 'sparse_categorical_crossentropy', 'sqrt', 'square', 'squeeze', 'stop_gradient', 'subtract', 'sum', 'supported_isas', 'take', 'take_along_axis', 'tanh', 'time_conv2d', 'time_gemm', 'top_k', 'transpose', 'var', 'weighted_mean', 'where']
+__all__: list[str] = ['Arenas', 'CustomFunction', 'Graph', 'MomentumForm', 'Program', 'Programs', 'Tape', 'Tensor', 'Variable', 'abs', 'adam_update', 'add', 'all', 'any', 'argmax', 'argmin', 'assign_all', 'average_pool2d', 'batch_normalization', 'batch_normalization_training', 'binary_crossentropy', 'broadcast_to', 'cast', 'categorical_crossentropy', 'ceil', 'changes', 'check_finite', 'clip', 'collect', 'concatenate', 'conv2d', 'conv_algorithm', 'copy', 'default_num_threads', 'dense', 'divide', 'dropout', 'elu', 'equal', 'erf', 'exp', 'expand_dims', 'expm1', 'fill_like', 'floatx', 'floor', 'gelu', 'global_average_pool2d', 'global_max_pool2d', 'greater', 'greater_equal', 'hard_sigmoid', 'is_heard', 'isa', 'layer_normalization', 'leaky_relu', 'less', 'less_equal', 'log', 'log1p', 'log_softmax', 'logsumexp', 'matmul', 'max', 'max_pool2d', 'maximum', 'mean', 'mean_absolute_error', 'mean_squared_error', 'measure_peak', 'min', 'minimum', 'mish', 'moving_average', 'multiply', 'negative', 'not_equal', 'note_change', 'num_threads', 'one_hot', 'pad', 'power', 'prod', 'py_function', 'random_bits', 'random_normal', 'random_permutation', 'random_truncated_normal', 'random_uniform', 'relu', 'reshape', 'rmsprop_update', 'round', 'scratch_bytes', 'segment_layout', 'selu', 'set_conv_algorithm', 'set_floatx', 'set_num_threads', 'set_scope', 'sgd_update', 'sigmoid', 'sign', 'silu', 'slice', 'softmax', 'softplus', 'softsign', 'sparse_categorical_crossentropy', 'sqrt', 'square', 'squeeze', 'stop_gradient', 'subtract', 'sum', 'supported_isas', 'take', 'take_along_axis', 'tanh', 'time_conv2d', 'time_gemm', 'top_k', 'transpose', 'var', 'weighted_mean', 'where']
 class Tensor:
     """
     An n-dimensional array that fastnn.ops compute with. NumPy reads and writes its memory without a copy.
@@ -529,6 +529,8 @@ def concatenate(xs: collections.abc.Sequence, axis: typing.SupportsInt | typing.
     ...
 def conv2d(x: typing.Any, kernel: typing.Any, bias: typing.Any = None, strides: typing.Any = 1, padding: str = 'valid', dilation_rate: typing.Any = 1, groups: typing.SupportsInt | typing.SupportsIndex = 1) -> Tensor:
     ...
+def conv_algorithm() -> str:
+    ...
 def copy(x: typing.Any) -> Tensor:
     ...
 def default_num_threads() -> int:
@@ -675,6 +677,8 @@ def segment_layout(sizes: collections.abc.Sequence[typing.SupportsInt | typing.S
     """
 def selu(x: typing.Any, a: typing.SupportsFloat | typing.SupportsIndex = 0.0, b: typing.SupportsFloat | typing.SupportsIndex = 0.0) -> Tensor:
     ...
+def set_conv_algorithm(algorithm: str) -> None:
+    ...
 def set_floatx(dtype: typing.Any) -> None:
     ...
 def set_num_threads(num_threads: typing.SupportsInt | typing.SupportsIndex) -> None:
@@ -723,7 +727,7 @@ def tanh(x: typing.Any, a: typing.SupportsFloat | typing.SupportsIndex = 0.0, b:
     ...
 def time_conv2d(x_shape: typing.Any, kernel_shape: typing.Any, pass_: str, stride: typing.SupportsInt | typing.SupportsIndex = 1, padding: str = 'valid', groups: typing.SupportsInt | typing.SupportsIndex = 1, dtype: typing.Any = 'float32', repeats: typing.SupportsInt | typing.SupportsIndex = 10) -> list[float]:
     """
-    Seconds of each of `repeats` passes of a convolution, timed inside C++.
+    Seconds of each of `repeats` passes of a convolution, timed inside C++ as a program runs them.
     """
 def time_gemm(m: typing.SupportsInt | typing.SupportsIndex, n: typing.SupportsInt | typing.SupportsIndex, k: typing.SupportsInt | typing.SupportsIndex, dtype: typing.Any = 'float32', transpose_a: bool = False, transpose_b: bool = False, repeats: typing.SupportsInt | typing.SupportsIndex = 10) -> list[float]:
     """

@@ -107,7 +107,8 @@ class Recorded:
         arenas: _core.Arenas | None = None,
     ) -> None:
         self._function = function
-        self._version_of = version
+        # Convolutions are recorded with the algorithm that was chosen then.
+        self._version_of: Callable[[], Hashable] = lambda: (version(), _core.conv_algorithm())
         self._any_rows = any_rows
         self._limit = limit
         self._arenas = _core.Arenas() if arenas is None else arenas

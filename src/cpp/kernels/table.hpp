@@ -11,6 +11,7 @@
 #include "kernels/random.hpp"
 #include "kernels/reduce.hpp"
 #include "kernels/softmax.hpp"
+#include "kernels/winograd.hpp"
 
 namespace fastnn::kernels {
 
@@ -18,6 +19,7 @@ namespace fastnn::kernels {
 #define FASTNN_KERNEL_FAMILIES(X)    \
   X(gemm, GemmKernels)               \
   X(conv, ConvKernels)               \
+  X(winograd, WinogradKernels)       \
   X(elementwise, ElementwiseKernels) \
   X(reduce, ReduceKernels)           \
   X(pool, PoolKernels)               \

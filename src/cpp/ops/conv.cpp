@@ -1,6 +1,7 @@
 #include "ops/conv.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <vector>
 
@@ -11,10 +12,13 @@
 #include "ops/reduce.hpp"
 #include "ops/sliding_sum.hpp"
 #include "ops/window.hpp"
+#include "ops/winograd.hpp"
 
 namespace fastnn {
 
 namespace {
+
+std::atomic<ConvAlgorithm> g_algorithm{ConvAlgorithm::automatic};
 
 // Multiply-adds that one task of a parallel loop should hold.
 constexpr int64_t kTaskFmas = 32 * kChunkWork;
@@ -25,6 +29,12 @@ constexpr int64_t kBlockPixels = 256;
 constexpr int64_t kChunkPixels = 4096;
 constexpr int64_t kMaxChunks = 32;
 constexpr int64_t kFilterBlock = 128;
+
+// What Winograd's convolution needs to be the faster one, measured with AVX2 and AVX-512: channels and filters, pixels
+// along the output's sides, and the share of its tiles of 4 x 4 that lies inside the output (in eighths: 5 x 5 outputs
+// fill 3 of 8 and lose, 6 x 6 and 9 x 9 fill 4.5), more of it where few channels leave the transforms a larger part.
+constexpr int64_t kWinogradChannels = 16, kWinogradSize = 4;
+constexpr int64_t kFewChannels = 32, kShareOfFew = 5, kShareOfMany = 4;
 
 }  // namespace
 
@@ -320,6 +330,23 @@ class Conv2d final : public Op {
       using T = decltype(zero);
       const Shape& kernel = x[1].shape();
       const int64_t C = kernel[2], F = kernel[3];
+      if (uses_winograd(x[0].spec(), kernel)) {
+        WinogradSum<T>{y[0].data<T>(),
+                       y[0].shape(),
+                       x[0].data<T>(),
+                       x[0].shape(),
+                       rows(x[0].shape(), kernel).before,
+                       columns(x[0].shape(), kernel).before,
+                       x[1].data<T>(),
+                       C * F,
+                       F,
+                       1,
+                       has_bias_ ? x[2].data<T>() : nullptr,
+                       false,
+                       Finish<T>(then_, y[0])}
+            .run();
+        return;
+      }
       const SlidingSum<T> sum{y[0].data<T>(),
                               image(y[0].shape()),
                               x[0].data<T>(),
@@ -340,7 +367,9 @@ class Conv2d final : public Op {
   double flops(Specs x, Specs y) const override {
     return 2.0 * static_cast<double>(numel(y[0].shape)) * static_cast<double>(numel(x[1].shape, 0, 3));
   }
-  std::string_view algorithm(Specs, Specs) const override { return "direct"; }
+  std::string_view algorithm(Specs x, Specs) const override {
+    return uses_winograd(x[0], x[1].shape) ? "winograd" : "direct";
+  }
   bool reads_input(size_t i) const override { return i < 2; }
   bool gradient_reads(size_t of, size_t input) const override { return of + input == 1; }
   void backward(const BackwardArgs& b) const override {
@@ -350,7 +379,24 @@ class Conv2d final : public Op {
       const int64_t C = kernel[2], F = kernel[3];
       const Window wh = rows(in, kernel), ww = columns(in, kernel);
       const T* dy = b.dy[0].data<T>();
-      if (b.dx[0]) {
+      const bool winograd = uses_winograd(b.x_spec[0], kernel);
+      if (b.dx[0] && winograd) {  // y's sum over the kernel turned by 180 degrees
+        const T* const last_tap = b.x[1].data<T>() + 8 * C * F;
+        WinogradSum<T>{b.dx[0].to.template data<T>(),
+                       in,
+                       dy,
+                       out,
+                       2 - wh.before,
+                       2 - ww.before,
+                       last_tap,
+                       -C * F,
+                       1,
+                       F,
+                       nullptr,
+                       b.dx[0].accumulate,
+                       Finish<T>(b.dx[0])}
+            .run();
+      } else if (b.dx[0]) {
         const SlidingSum<T> sum{b.dx[0].to.template data<T>(),
                                 image(in),
                                 dy,
@@ -369,7 +415,11 @@ class Conv2d final : public Op {
         for (const Axis& h : backward_axes(wh))
           for (const Axis& w : all_columns) sum.run(h, w);
       }
-      if (b.dx[1])
+      if (b.dx[1] && winograd)
+        WinogradKernelGradient<T>{
+            b.dx[1].to.template data<T>(), b.x[0].data<T>(), in, dy, out, wh.before, ww.before, b.dx[1].accumulate}
+            .run();
+      else if (b.dx[1])
         kernel_gradient<T>(wh, ww, p_.groups, b.x[0].data<T>(), image(in), dy, F, b.dx[1].to.template data<T>(),
                            b.dx[1].accumulate);
       if (has_bias_ && b.dx[2])
@@ -385,6 +435,18 @@ class Conv2d final : public Op {
   Window columns(const Shape& in, const Shape& kernel) const {
     return window(in[2], kernel[1], p_.stride_w, p_.dilation_w, p_.same);
   }
+  // By what every run of the layer has in common: not by the batch.
+  bool uses_winograd(const Spec& x, const Shape& kernel) const {
+    if (p_.algorithm == ConvAlgorithm::direct || kernel[0] != 3 || kernel[1] != 3 || p_.groups != 1 ||
+        std::max({p_.stride_h, p_.stride_w, p_.dilation_h, p_.dilation_w}) > 1)
+      return false;
+    if (p_.algorithm == ConvAlgorithm::winograd) return true;
+    const int64_t channels = std::min(kernel[2], kernel[3]);
+    const int64_t h = rows(x.shape, kernel).out, w = columns(x.shape, kernel).out;
+    const int64_t in_tiles = (h + 3) / 4 * 4 * ((w + 3) / 4 * 4);
+    return x.dtype == DType::float32 && channels >= kWinogradChannels && std::min(h, w) >= kWinogradSize &&
+           8 * h * w >= (channels < kFewChannels ? kShareOfFew : kShareOfMany) * in_tiles;
+  }
 
   ConvParams p_;
   bool has_bias_;
@@ -393,6 +455,11 @@ class Conv2d final : public Op {
 };
 
 }  // namespace
+
+ConvAlgorithm conv_algorithm() { return g_algorithm; }
+void set_conv_algorithm(ConvAlgorithm algorithm) {
+  if (g_algorithm.exchange(algorithm) != algorithm) note_change();
+}
 
 OpPtr conv2d(const ConvParams& params, bool has_bias) { return std::make_shared<Conv2d>(params, has_bias); }
 

@@ -1,0 +1,301 @@
+#include "ops/winograd.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "core/parallel.hpp"
+#include "core/scratch.hpp"
+#include "kernels/table.hpp"
+#include "ops/gemm.hpp"
+
+namespace fastnn {
+
+namespace {
+
+constexpr int64_t kPoints = 36, kTile = 4, kInputTile = 6, kTaps = 9;
+
+constexpr int64_t kLine = 16;  // elements: whole vectors of any instruction set, and whole cache lines
+
+// Blocks of tiles. Transformed inputs and results of one stay in L2 (512 KiB on Zen 3), of a multiple of the rows of
+// every register tile, and at least so many that the transformed kernel, which is read once per block, comes at a few
+// bytes a cycle from L3.
+constexpr int64_t kBlockBytes = 448 * 1024;
+constexpr int64_t kMinBlock = 24;
+constexpr int64_t kMaxBlock = 96;
+constexpr int64_t kBlockStep = 12;
+// A batch that has so many blocks or more keeps a few threads busy.
+constexpr int64_t kTasks = 8;
+// Filters of one product: its result stays in L2 beside the inputs.
+constexpr int64_t kColumns = 64;
+// Filters are worked on in groups whose transformed kernel takes a small part of L3, which others use too; every group
+// transforms the inputs again.
+constexpr int64_t kGroupBytes = 5 << 20;
+
+// The way back from 36 points to 16 pixels multiplies the rounding errors of the sums over channels by about seven, so
+// these have shorter chains than in gemm(), of one length, which are added in order. That keeps the error at 512
+// channels where it is at 64, for about 5 % of the time.
+constexpr int64_t kChain = 48;
+
+// The gradient of the kernel: tiles of one chain, and of one sum of chains, which is then transformed back. Those sums
+// are added in order; their number is bounded, and so is their memory.
+constexpr int64_t kGradientBlock = 64;
+constexpr int64_t kChunkTiles = 512, kMinChunkTiles = 128;
+constexpr int64_t kMaxChunks = 8;
+constexpr int64_t kPartialBytes = 8 << 20;
+// Its filters too are worked on in groups: a group's sum is read and written once per chain.
+constexpr int64_t kGradientBytes = 2560 * 1024;
+constexpr int64_t kGradientTasks = 4;   // where the tiles suffice, so that a few threads need not share one
+constexpr int64_t kTransformTiles = 8;  // of a task
+
+int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// Tiles of 4 x 4 pixels over a batch of images, left to right, top to bottom, image by image.
+struct Tiles {
+  int64_t images, rows, columns;
+
+  explicit Tiles(const Shape& s)
+      : images(s[0]), rows((s[1] + kTile - 1) / kTile), columns((s[2] + kTile - 1) / kTile) {}
+  int64_t count() const { return images * rows * columns; }
+};
+
+// Walks the tiles from the t-th on, over an image with `size` x `size` pixels of it for each tile: those that begin
+// before_h above and before_w left of the tile.
+template <class T>
+class TileWalk {
+ public:
+  TileWalk(T* image, const Shape& shape, const Tiles& tiles, int64_t t, int64_t size, int64_t before_h = 0,
+           int64_t before_w = 0)
+      : image_(image),
+        tiles_(tiles),
+        h_(shape[1]),
+        w_(shape[2]),
+        channels_(shape[3]),
+        size_(size),
+        before_h_(before_h),
+        before_w_(before_w),
+        n_(t / (tiles.rows * tiles.columns)),
+        row_(t / tiles.columns % tiles.rows),
+        column_(t % tiles.columns),
+        next_(tile_here()) {}
+
+  // The tile whose turn it is.
+  kernels::WinogradTile<T> next() {
+    kernels::WinogradTile<T> tile = next_;
+    if (++column_ == tiles_.columns) {
+      column_ = 0;
+      if (++row_ == tiles_.rows) {
+        row_ = 0;
+        if (++n_ == tiles_.images) n_ = 0;  // after the last tile nothing is to come
+      }
+    }
+    next_ = tile_here();
+    tile.next = next_.data;
+    return tile;
+  }
+
+ private:
+  kernels::WinogradTile<T> tile_here() const {
+    const int64_t i = row_ * kTile - before_h_, j = column_ * kTile - before_w_;
+    const int64_t i0 = std::max<int64_t>(i, 0), j0 = std::max<int64_t>(j, 0);
+    return {image_ + ((n_ * h_ + i0) * w_ + j0) * channels_,
+            w_ * channels_,
+            channels_,
+            static_cast<int>(i0 - i),
+            static_cast<int>(std::min(size_, h_ - i)),
+            static_cast<int>(j0 - j),
+            static_cast<int>(std::min(size_, w_ - j)),
+            nullptr};
+  }
+
+  T* image_;
+  Tiles tiles_;
+  int64_t h_, w_, channels_, size_, before_h_, before_w_;
+  int64_t n_, row_, column_;
+  kernels::WinogradTile<T> next_;
+};
+
+// body(task, slot) for each task in [0, tasks): slots work side by side, each in scratch memory of its own.
+template <class Body>
+void for_each_task(int64_t tasks, int64_t slots, const Body& body) {
+  std::atomic<int64_t> next{0};
+  parallel_for(slots, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t slot = begin; slot < end; ++slot)
+      for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) body(task, slot);
+  });
+}
+
+// Filters of a group: as many as fit into so many bytes, in whole panels.
+int64_t filter_group(int64_t channels, int64_t filters, int64_t nr, int64_t item, int64_t bytes) {
+  return std::clamp(bytes / (kPoints * channels * item) / nr * nr, nr, round_up(filters, nr));
+}
+
+}  // namespace
+
+template <class T>
+void WinogradSum<T>::run() const {
+  const auto& gemm = kernels_for<T>().gemm;
+  const auto& winograd = kernels_for<T>().winograd;
+  constexpr int64_t item = sizeof(T);
+  const Tiles tiles(to_shape);
+  const int64_t K = from_shape[3], N = to_shape[3], nr = gemm.nr;
+  if (tiles.count() == 0) return;
+
+  const int64_t chains = (K + kChain - 1) / kChain, chain = (K + chains - 1) / chains;
+  const int64_t group = filter_group(K, N, nr, item, kGroupBytes), columns = std::min(round_up(kColumns, nr), group);
+  // How tiles are grouped changes no bit, so it may follow the batch.
+  int64_t block = std::clamp<int64_t>(kBlockBytes / (kPoints * item * (K + columns)), kMinBlock, kMaxBlock);
+  block = std::min(block / kBlockStep * kBlockStep, round_up((tiles.count() + kTasks - 1) / kTasks, kBlockStep));
+  const int64_t blocks = (tiles.count() + block - 1) / block;
+  const int64_t slots = std::min<int64_t>(blocks, num_threads());
+  const int64_t pack_slots = std::min<int64_t>(group / nr * chains, num_threads());
+
+  // The values of a point lie a line more apart than they are many: at powers of two they would share a few cache sets.
+  const int64_t u_point = group * K + kLine, taps = kTaps * chain * nr;
+  const int64_t v_row = round_up(K, kLine), v_point = block * v_row + kLine;
+  const int64_t m_row = round_up(columns, kLine), m_point = block * m_row + kLine;
+  const Scratch<T> u_of_all(kPoints * u_point), taps_of(pack_slots * taps);
+  const Scratch<T> v_of(slots * kPoints * v_point), m_of(slots * kPoints * m_point);
+  T* const u = u_of_all.data();
+
+  for (int64_t f0 = 0; f0 < N; f0 += group) {
+    const int64_t filters = std::min(group, N - f0), panels = (filters + nr - 1) / nr;
+    // The kernel: for each point chains of channels, in each the panels of all filters.
+    for_each_task(panels * chains, pack_slots, [&](int64_t task, int64_t slot) {
+      const int64_t k0 = task % chains * chain, depth = std::min(chain, K - k0), j = task / chains * nr;
+      T* const packed = &taps_of[slot * taps];
+      for (int64_t t = 0; t < kTaps; ++t)
+        gemm.pack_b(packed + t * depth * nr, kernel + t * tap + k0 * row + (f0 + j) * col, row, col, depth,
+                    std::min(nr, filters - j));
+      winograd.kernel(u + group * k0 + j * depth, u_point, packed, depth * nr, depth * nr);
+    });
+    for_each_task(blocks, slots, [&](int64_t task, int64_t slot) {
+      const int64_t t0 = task * block, count = std::min(block, tiles.count() - t0);
+      T* const v = &v_of[slot * kPoints * v_point];
+      T* const m = &m_of[slot * kPoints * m_point];
+      TileWalk<const T> sources(from, from_shape, tiles, t0, kInputTile, before_h, before_w);
+      for (int64_t t = 0; t < count; ++t) winograd.input(v + t * v_row, v_point, sources.next(), K);
+      for (int64_t j = 0; j < filters; j += columns) {
+        const int64_t n = std::min(columns, filters - j);
+        for (int64_t p = 0; p < kPoints; ++p)
+          for (int64_t k0 = 0; k0 < K; k0 += chain) {
+            const int64_t depth = std::min(chain, K - k0);
+            const T* const a = v + p * v_point + k0;
+            const T* const b = u + p * u_point + group * k0 + j * depth;
+            gemm.run({.m = count,
+                      .n = n,
+                      .k = depth,
+                      .taps = 1,
+                      .a = &a,
+                      .a_row = v_row,
+                      .a_col = 1,
+                      .b = &b,
+                      .b_row = nr,
+                      .b_panel = nr * depth,
+                      .b_padded = true,
+                      .c = m + p * m_point,
+                      .c_row = m_row,
+                      .bias = nullptr,
+                      .accumulate = k0 > 0});
+          }
+        TileWalk<T> results(to + f0 + j, to_shape, tiles, t0, kTile);
+        for (int64_t t = 0; t < count; ++t) {
+          const kernels::WinogradTile<T> tile = results.next();
+          winograd.output(tile, m + t * m_row, m_point, n, bias ? bias + f0 + j : nullptr, accumulate);
+          if (finish) {
+            const int64_t run = n == N ? tile.column_end : 1;  // neighbouring pixels of all channels are one run
+            for (int64_t pixel = 0; pixel < tile.row_end * tile.column_end; pixel += run)
+              finish(tile.data + pixel / tile.column_end * tile.row + pixel % tile.column_end * tile.column, run * n);
+          }
+        }
+      }
+    });
+  }
+}
+
+template <class T>
+void WinogradKernelGradient<T>::run() const {
+  const auto& gemm = kernels_for<T>().gemm;
+  const auto& winograd = kernels_for<T>().winograd;
+  constexpr int64_t item = sizeof(T);
+  const Tiles tiles(dy_shape);
+  const int64_t C = x_shape[3], F = dy_shape[3], nr = gemm.nr, size = kTaps * C * F;
+  if (tiles.count() == 0) {
+    if (!accumulate) std::memset(dkernel, 0, static_cast<size_t>(size) * sizeof(T));
+    return;
+  }
+
+  const int64_t group = filter_group(C, F, nr, item, kGradientBytes), groups = (F + group - 1) / group;
+  const int64_t for_threads = std::min(tiles.count() / kMinChunkTiles, (kGradientTasks + groups - 1) / groups);
+  int64_t chunks = std::max({int64_t{1}, tiles.count() / kChunkTiles, for_threads});
+  chunks = std::min({chunks, kMaxChunks, std::max<int64_t>(1, kPartialBytes / (size * item))});
+  const int64_t chunk = round_up((tiles.count() + chunks - 1) / chunks, kGradientBlock);
+  chunks = (tiles.count() + chunk - 1) / chunk;
+  const int64_t slots = std::min<int64_t>(chunks * groups, num_threads());
+
+  const int64_t block = std::min(kGradientBlock, tiles.count());
+  const int64_t v_row = round_up(C, kLine) + kLine, v_point = block * v_row + kLine;
+  const int64_t panel = block * nr, m_point = group * block + kLine;
+  const int64_t u_row = round_up(group, kLine), u_point = C * u_row + kLine;
+  const bool apart = chunks > 1 || accumulate;
+  const Scratch<T> v_of(slots * kPoints * v_point), m_of(slots * kPoints * m_point), u_of(slots * kPoints * u_point);
+  const Scratch<T> partial(apart ? chunks * size : 0);
+  T* const sums = apart ? partial.data() : dkernel;
+
+  for_each_task(chunks * groups, slots, [&](int64_t task, int64_t slot) {
+    const int64_t first = task / groups * chunk, last = std::min(first + chunk, tiles.count());
+    const int64_t f0 = task % groups * group, filters = std::min(group, F - f0);
+    T* const v = &v_of[slot * kPoints * v_point];
+    T* const m = &m_of[slot * kPoints * m_point];
+    T* const u = &u_of[slot * kPoints * u_point];
+    // The threads share a task where there is but one; inside of several, parallel_for is serial.
+    for (int64_t t0 = first; t0 < last; t0 += block) {
+      const int64_t count = std::min(block, last - t0);
+      parallel_for(count, kTransformTiles, [&](int64_t begin, int64_t end) {
+        TileWalk<const T> inputs(x, x_shape, tiles, t0 + begin, kInputTile, before_h, before_w);
+        TileWalk<const T> outputs(dy + f0, dy_shape, tiles, t0 + begin, kTile);
+        for (int64_t t = begin; t < end; ++t) {
+          winograd.input(v + t * v_row, v_point, inputs.next(), C);
+          winograd.gradient(m + t * nr, m_point, nr, panel, outputs.next(), filters);
+        }
+      });
+      parallel_for(kPoints, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t p = begin; p < end; ++p) {
+          const T* const a = v + p * v_point;
+          const T* const b = m + p * m_point;
+          gemm.run({.m = C,
+                    .n = filters,
+                    .k = count,
+                    .taps = 1,
+                    .a = &a,
+                    .a_row = 1,
+                    .a_col = v_row,
+                    .b = &b,
+                    .b_row = nr,
+                    .b_panel = panel,
+                    .b_padded = true,
+                    .c = u + p * u_point,
+                    .c_row = u_row,
+                    .bias = nullptr,
+                    .accumulate = t0 > first});
+        }
+      });
+    }
+    T* const sum = sums + task / groups * size + f0;
+    parallel_for(C, grain_for(4 * filters), [&](int64_t begin, int64_t end) {
+      for (int64_t c = begin; c < end; ++c)
+        winograd.kernel_gradient(sum + c * F, C * F, u + c * u_row, u_point, filters);
+    });
+  });
+  if (apart)
+    parallel_for(size, grain_for(chunks), [&](int64_t begin, int64_t end) {
+      kernels_for<T>().reduce.sum_rows(dkernel + begin, sums + begin, chunks, end - begin, size, accumulate);
+    });
+}
+
+template struct WinogradSum<float>;
+template struct WinogradSum<double>;
+template struct WinogradKernelGradient<float>;
+template struct WinogradKernelGradient<double>;
+
+}  // namespace fastnn

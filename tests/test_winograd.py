@@ -1,0 +1,322 @@
+"""Winograd's convolution: values and gradients against float64 twins, and when it is chosen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastnn
+import reference
+from fastnn import _core, config, ops
+from numerics import numeric_gradient, relative_error
+
+# Root mean square and largest error over the root mean square of the expected result, in units of eps: 8e-7 and 2e-5
+# in float32. A class of its own beside numerics.assert_close, because the transforms amplify the errors of the sums
+# they surround (by about seven), by constants that do not depend on the depth.
+RMS, WORST = 6.7, 168
+
+PROBLEMS = [
+    # images, (height, width), channels, filters, padding
+    *[(1, (n, n), 16, 16, "same") for n in range(4, 13)],
+    (2, (13, 14), 17, 20, "same"),
+    (3, (7, 5), 20, 33, "same"),
+    (2, (7, 6), 33, 17, "valid"),
+    (1, (15, 16), 64, 33, "valid"),
+    (1, (18, 19), 16, 64, "valid"),
+    (2, (28, 28), 16, 17, "same"),
+    (1, (8, 9), 65, 16, "same"),  # two chains of channels
+    (2, (5, 4), 130, 129, "same"),  # three, and three groups of columns
+    (2, (3, 3), 5, 3, "valid"),  # one pixel
+    (1, (1, 2), 3, 2, "same"),
+    (1, (5, 4), 400, 100, "same"),  # two groups of filters
+    (15, (32, 36), 16, 16, "same"),  # two chunks of the kernel's gradient
+]
+
+
+@pytest.fixture(autouse=True)
+def winograd():
+    before = config.conv_algorithm("winograd")
+    yield
+    config.conv_algorithm(before)
+
+
+def make(n, size, channels, filters, padding, dtype):
+    """x as behind a relu, a kernel as He's initializer makes it, a bias, and an upstream gradient."""
+    rng = np.random.default_rng(0)
+    x = np.maximum(rng.standard_normal((n, *size, channels)), 0)
+    kernel = rng.standard_normal((3, 3, channels, filters)) * np.sqrt(2 / (9 * channels))
+    bias = rng.standard_normal(filters)
+    lost = 2 if padding == "valid" else 0
+    dy = rng.standard_normal((n, size[0] - lost, size[1] - lost, filters))
+    return [a.astype(dtype) for a in (x, kernel, bias, dy)]
+
+
+def twin(x, kernel, bias, dy, padding):
+    """y, dx and dkernel in float64: sums over the nine taps, each one matrix product."""
+    x, kernel, bias, dy = (a.astype("f8") for a in (x, kernel, bias, dy))
+    (_, h, w, _), (_, oh, ow, _) = x.shape, dy.shape
+    before = 1 if padding == "same" else 0
+    wide = np.pad(x, ((0, 0), (before, before), (before, before), (0, 0)))
+    dwide = np.zeros_like(wide)
+    y, dkernel = np.zeros_like(dy) + bias, np.zeros_like(kernel)
+    for r, q in np.ndindex(3, 3):
+        reads = np.s_[:, r : r + oh, q : q + ow]
+        y += wide[reads] @ kernel[r, q]
+        dwide[reads] += dy @ kernel[r, q].T
+        dkernel[r, q] = np.tensordot(wide[reads], dy, ((0, 1, 2), (0, 1, 2)))
+    return y, dwide[:, before : before + h, before : before + w], dkernel
+
+
+def passes(x, kernel, bias, dy, padding):
+    y = np.asarray(ops.conv2d(x, kernel, bias, padding=padding))
+    dx, dkernel, _ = ops.conv2d_backward(dy, x, kernel, bias, padding=padding)
+    return y, np.asarray(dx), np.asarray(dkernel)
+
+
+def assert_accurate(actual, expected, what):
+    eps = np.finfo(actual.dtype).eps
+    size = np.sqrt(np.mean(expected**2))
+    error = (actual - expected) / size
+    rms, worst = np.sqrt(np.mean(error**2)), np.max(np.abs(error))
+    assert rms <= RMS * eps, f"{what}: rms error {rms:.3g}, {rms / eps:.3g} eps"
+    assert worst <= WORST * eps, f"{what}: largest error {worst:.3g}, {worst / eps:.3g} eps"
+
+
+def test_the_twin_is_the_reference():
+    x, kernel, bias, dy = make(2, (6, 5), 3, 4, "same", "f8")
+    y, *_ = twin(x, kernel, bias, dy, "same")
+    np.testing.assert_allclose(y, reference.conv2d(x, kernel, bias, padding="same"), atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("n, size, channels, filters, padding", PROBLEMS)
+def test_all_passes_are_the_twins(n, size, channels, filters, padding, dtype):
+    data = make(n, size, channels, filters, padding, dtype)
+    for what, a, e in zip(
+        ("y", "dx", "dkernel"), passes(*data, padding), twin(*data, padding), strict=True
+    ):
+        assert a.dtype == dtype
+        assert_accurate(a, e, what)
+
+
+@pytest.mark.parametrize("images, size, channels", [(8, 16, 64), (8, 8, 256), (64, 16, 64)])
+def test_errors_stay_within_the_promise_for_many_channels(images, size, channels):
+    data = make(images, (size, size), channels, channels, "same", "f4")
+    for what, a, e in zip(
+        ("y", "dx", "dkernel"), passes(*data, "same"), twin(*data, "same"), strict=True
+    ):
+        assert_accurate(a, e, what)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("size", [(4, 4), (5, 7)])
+def test_gradients_are_the_differences(size, padding):
+    x, kernel, bias, dy = make(1, size, 2, 3, padding, "f8")
+    _, dx, dkernel = passes(x, kernel, bias, dy, padding)
+
+    def loss(inputs):
+        return float(np.vdot(dy, np.asarray(ops.conv2d(*inputs, bias, padding=padding))))
+
+    for analytic, numeric in zip(
+        (dx, dkernel), numeric_gradient(loss, [x, kernel], [0, 1]), strict=True
+    ):
+        assert relative_error(analytic, numeric) < 1e-7
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_the_three_passes_are_adjoint(padding):
+    x, kernel, bias, dy = make(3, (9, 10), 17, 20, padding, "f8")
+    y, dx, dkernel = passes(x, kernel, 0 * bias, dy, padding)
+    for a, b in ((x, dx), (kernel, dkernel)):
+        size = np.linalg.norm(y) * np.linalg.norm(dy) + np.linalg.norm(a) * np.linalg.norm(b)
+        assert abs(np.vdot(y, dy) - np.vdot(a, b)) <= 1e-12 * size
+
+
+def test_no_images():
+    x, kernel, bias, dy = make(0, (6, 6), 16, 17, "same", "f4")
+    y, dx, dkernel = passes(x, kernel, bias, dy, "same")
+    assert y.shape == (0, 6, 6, 17)
+    assert dx.shape == x.shape
+    assert not dkernel.any()
+
+
+@pytest.mark.parametrize("images", [2, 15])
+def test_a_second_gradient_is_added(images):
+    x, kernel, bias, dy = make(images, (32, 36), 16, 17, "same", "f4")
+    _, dx, dkernel = passes(x, kernel, bias, dy, "same")
+    tensors = [fastnn.Tensor(x), fastnn.Tensor(kernel)]
+    with fastnn.GradientTape() as tape:
+        tape.watch(tensors)
+        ys = [ops.conv2d(*tensors, padding="same") for _ in range(2)]
+    for twice, once in zip(tape.gradient(ys, tensors, [dy, 3 * dy]), (dx, dkernel), strict=True):
+        three = passes(x, kernel, bias, 3 * dy, "same")[1 if once is dx else 2]
+        np.testing.assert_array_equal(np.asarray(twice), once + three)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_nan_touches_the_tiles_that_read_it(padding):
+    x, kernel, bias, dy = make(2, (11, 13), 16, 17, padding, "f4")
+    clean, *_ = passes(x, kernel, bias, dy, padding)
+    before = 1 if padding == "same" else 0
+    for h, w in ((0, 0), (4, 5), (10, 12)):
+        for bad in (np.nan, np.inf):
+            spoiled = x.copy()
+            spoiled[1, h, w, 2] = bad
+            y, *_ = passes(spoiled, kernel, bias, dy, padding)
+            rows, columns = np.ogrid[: y.shape[1], : y.shape[2]]
+            reads = (abs(rows + 1 - before - h) <= 1) & (abs(columns + 1 - before - w) <= 1)
+            assert not np.isfinite(y[1, reads]).any()
+            top, left = rows // 4 * 4 - before, columns // 4 * 4 - before
+            tile_reads = (h - top >= 0) & (h - top < 6) & (w - left >= 0) & (w - left < 6)
+            np.testing.assert_array_equal(y[1, ~tile_reads], clean[1, ~tile_reads])
+            np.testing.assert_array_equal(y[0], clean[0])
+
+
+@pytest.mark.parametrize(
+    "images, size, channels, filters",
+    [(5, 9, 17, 33), (13, 36, 16, 16), (2, 8, 400, 130)],
+)
+def test_the_same_bits_for_any_number_of_threads(images, size, channels, filters):
+    data = make(images, (size, size), channels, filters, "same", "f4")
+    threads = fastnn.num_threads()
+    try:
+        fastnn.set_num_threads(1)
+        expected = passes(*data, "same")
+        for n in (2, 3, 4):
+            fastnn.set_num_threads(n)
+            for a, e in zip(passes(*data, "same"), expected, strict=True):
+                np.testing.assert_array_equal(a, e)
+    finally:
+        fastnn.set_num_threads(threads)
+
+
+def test_an_image_has_the_same_bits_alone_and_in_a_batch():
+    x, kernel, bias, dy = make(70, (9, 11), 19, 21, "same", "f4")
+    y, dx, _ = passes(x, kernel, bias, dy, "same")
+    for i in (0, 33, 69):
+        one = np.s_[i : i + 1]
+        y1, dx1, _ = passes(x[one], kernel, bias, dy[one], "same")
+        np.testing.assert_array_equal(y1, y[one])
+        np.testing.assert_array_equal(dx1, dx[one])
+
+
+def with_algorithm(algorithm, x, kernel, **options):
+    before = config.conv_algorithm(algorithm)
+    try:
+        return np.asarray(ops.conv2d(x, kernel, **options))
+    finally:
+        config.conv_algorithm(before)
+
+
+@pytest.mark.parametrize(
+    "size, channels, filters, dtype, options, expected",
+    [
+        ((6, 6), 16, 16, "f4", {}, "winograd"),
+        ((4, 9), 33, 17, "f4", {"padding": "same"}, "winograd"),
+        ((5, 9), 16, 16, "f4", {}, "direct"),  # three rows of outputs
+        ((5, 5), 64, 64, "f4", {"padding": "same"}, "direct"),  # tiles mostly outside
+        ((6, 6), 16, 32, "f4", {"padding": "same"}, "direct"),  # too much of them for few channels
+        ((6, 6), 32, 32, "f4", {"padding": "same"}, "winograd"),
+        ((9, 9), 15, 16, "f4", {}, "direct"),
+        ((9, 9), 16, 15, "f4", {}, "direct"),
+        ((9, 9), 16, 16, "f8", {}, "direct"),
+    ],
+)
+def test_auto_chooses_by_the_geometry(size, channels, filters, dtype, options, expected):
+    x, kernel, *_ = make(2, size, channels, filters, "same", dtype)
+    results = {
+        name: with_algorithm(name, x, kernel, **options) for name in ("auto", "direct", "winograd")
+    }
+    np.testing.assert_array_equal(results["auto"], results[expected])
+    assert not np.array_equal(results["direct"], results["winograd"])
+
+
+@pytest.mark.parametrize(
+    "kernel_shape, options",
+    [
+        ((3, 3, 16, 16), {"strides": 2}),
+        ((3, 3, 16, 16), {"strides": (1, 2)}),
+        ((3, 3, 16, 16), {"dilation_rate": 2}),
+        ((3, 3, 8, 16), {"groups": 2}),
+        ((3, 1, 16, 16), {}),
+        ((5, 5, 16, 16), {}),
+    ],
+)
+def test_what_winograd_cannot_compute_stays_direct(kernel_shape, options):
+    x, _, _, _ = make(2, (9, 9), 16, 16, "same", "f4")
+    kernel = np.random.default_rng(1).standard_normal(kernel_shape).astype("f4")
+    np.testing.assert_array_equal(
+        with_algorithm("winograd", x, kernel, **options),
+        with_algorithm("direct", x, kernel, **options),
+    )
+
+
+def test_an_op_keeps_the_algorithm_that_it_was_recorded_with():
+    x, kernel, bias, dy = make(2, (9, 9), 16, 16, "same", "f4")
+    _, dx, dkernel = passes(x, kernel, bias, dy, "same")
+    _, pullback = ops.vjp(lambda x, k: ops.conv2d(x, k, padding="same"), x, kernel)
+    config.conv_algorithm("direct")
+    for a, e in zip(pullback(dy), (dx, dkernel), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), e)
+    assert not np.array_equal(passes(x, kernel, bias, dy, "same")[1], dx)
+
+
+def test_recorded_functions_notice_a_change():
+    x, kernel, *_ = make(2, (9, 9), 16, 16, "same", "f4")
+    recordings = []
+
+    @fastnn.function
+    def f(x):
+        recordings.append(config.conv_algorithm())
+        return ops.conv2d(x, kernel)
+
+    by_name = {name: with_algorithm(name, x, kernel) for name in ("winograd", "direct")}
+    for name in ("winograd", "direct", "direct", "winograd"):
+        config.conv_algorithm(name)
+        for _ in range(3):
+            np.testing.assert_array_equal(np.asarray(f(x)), by_name[name])
+    assert recordings.count("direct") >= 1
+    assert len(recordings) < 12
+
+
+@pytest.mark.parametrize("filters", [17, 80])
+def test_programs_with_fused_activations_have_the_bits_of_the_ops(filters):
+    x, kernel, bias, _ = make(2, (9, 10), 16, filters, "same", "f4")
+    second = np.random.default_rng(1).standard_normal((3, 3, filters, 18)).astype("f4")
+    weights = [fastnn.Variable(kernel), fastnn.Variable(bias), fastnn.Variable(second)]
+
+    def step(x):
+        with fastnn.GradientTape() as tape:
+            h = ops.relu(ops.conv2d(x, weights[0], weights[1], padding="same"))
+            y = ops.tanh(ops.conv2d(h, weights[2]))
+        return [y, *tape.gradient(y, weights)]
+
+    recorded = fastnn.function(step)
+    recorded(x)
+    for a, e in zip(recorded(x), step(x), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(e))
+
+
+def test_programs_name_the_algorithm():
+    x = fastnn.Tensor(np.zeros((2, 9, 9, 16), "f4"))
+    kernel = fastnn.Variable(np.zeros((3, 3, 16, 16), "f4"))
+    for name in ("winograd", "direct"):
+        config.conv_algorithm(name)
+        graph = _core.Graph()
+        with graph:
+            feed = graph.placeholder(tuple(x.shape), x.dtype)
+            y = ops.conv2d(feed, kernel)
+        rows = _core.Program(graph, [feed], [y]).profile([x], 1)
+        assert [row[3] for row in rows] == [name]
+
+
+def test_the_setting_is_returned_and_checked():
+    assert config.conv_algorithm() == "winograd"
+    assert config.conv_algorithm("auto") == "winograd"
+    assert config.conv_algorithm() == "auto"
+    with pytest.raises(ValueError, match="expected 'auto', 'direct' or 'winograd', got 'fft'"):
+        config.conv_algorithm("fft")
+    assert config.conv_algorithm() == "auto"
+    changes = _core.changes()
+    config.conv_algorithm("auto")
+    assert _core.changes() == changes
