@@ -12,6 +12,7 @@
 #include <exception>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "core/error.hpp"
 
@@ -35,74 +36,93 @@ constexpr int kMaxThreads = 512;
 // pauses in a loop for idle and gives it away (measured: two threads then lose to one).
 constexpr int kSpins = 50000;
 
-// Work handed from the one thread that runs the steps to those that stand by in its region.
+// Work handed from the one thread that runs the steps to those that stand by in its region. Each takes the chunks of
+// its own part first, and then what others have not begun: the ops of a program cut the same rows into the same parts,
+// so a thread mostly finds what it reads in its own cache.
 class Team {
  public:
-  // Called by the leader: all chunks are done when it returns. It takes part, and waits only for chunks that somebody
-  // has begun, so a worker that the system does not run holds nobody up.
+  explicit Team(int threads) : parts_(static_cast<size_t>(threads)) {}
+
+  // Called by the leader, member 0: all chunks are done when it returns. It takes part, and waits only for chunks that
+  // somebody has begun, so a worker that the system does not run holds up one chunk at most.
   void run(int64_t chunks, ChunkFn fn, const void* body) {
     fn_.store(fn, std::memory_order_relaxed);
     body_.store(body, std::memory_order_relaxed);
     chunks_.store(chunks, std::memory_order_relaxed);
     done_.store(0, std::memory_order_relaxed);
-    ++generation_;
-    ticket_.store(generation_ << kIndexBits, std::memory_order_seq_cst);
-    if (sleepers_.load(std::memory_order_seq_cst) > 0) ticket_.notify_all();
-    work_on(generation_);
+    const uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
+    for (size_t part = 0; part < parts_.size(); ++part)
+      parts_[part].ticket.store(generation << kIndexBits | static_cast<uint64_t>(begin_of(part, chunks)),
+                                std::memory_order_relaxed);
+    generation_.store(generation, std::memory_order_seq_cst);
+    if (sleepers_.load(std::memory_order_seq_cst) > 0) generation_.notify_all();
+    work_on(0, generation);
     for (int spins = 0; done_.load(std::memory_order_acquire) < chunks; ++spins)
       if (spins > kSpins) sched_yield();
   }
 
   void stop() {
-    ticket_.store(kStop, std::memory_order_seq_cst);
-    ticket_.notify_all();
+    generation_.store(kStop, std::memory_order_seq_cst);
+    generation_.notify_all();
   }
 
   // What a worker does until stop().
-  void stand_by() {
+  void stand_by(size_t member) {
     uint64_t seen = 0;
     for (;;) {
-      uint64_t ticket = ticket_.load(std::memory_order_acquire);
-      for (int spins = 0; ticket >> kIndexBits == seen && spins < kSpins; ++spins)
-        ticket = ticket_.load(std::memory_order_acquire);
-      if (ticket == kStop) return;
-      if (ticket >> kIndexBits == seen) {
+      uint64_t generation = generation_.load(std::memory_order_acquire);
+      for (int spins = 0; generation == seen && spins < kSpins; ++spins)
+        generation = generation_.load(std::memory_order_acquire);
+      if (generation == kStop) return;
+      if (generation == seen) {
         sleepers_.fetch_add(1, std::memory_order_seq_cst);
-        ticket = ticket_.load(std::memory_order_seq_cst);
-        if (ticket >> kIndexBits == seen) ticket_.wait(ticket, std::memory_order_acquire);
+        generation = generation_.load(std::memory_order_seq_cst);
+        if (generation == seen) generation_.wait(generation, std::memory_order_acquire);
         sleepers_.fetch_sub(1, std::memory_order_relaxed);
         continue;
       }
-      seen = ticket >> kIndexBits;
-      work_on(seen);
+      seen = generation;
+      work_on(member, seen);
     }
   }
 
  private:
   static constexpr int kIndexBits = 32;
   static constexpr uint64_t kStop = ~uint64_t{0};
+  struct alignas(64) Part {
+    std::atomic<uint64_t> ticket{0};  // generation of the work, and the next chunk of this part
+  };
 
-  // Takes chunks of this generation of work, as long as there are any. What was read of the job holds if the ticket
-  // can still be drawn from that generation: the next one begins only when all its chunks are done.
-  void work_on(uint64_t generation) {
+  int64_t begin_of(size_t part, int64_t chunks) const {
+    return static_cast<int64_t>(part) * chunks / static_cast<int64_t>(parts_.size());
+  }
+
+  // Takes chunks of this generation of work, as long as there are any. What was read of the job holds if a ticket can
+  // still be drawn from that generation: the next one begins only when all its chunks are done.
+  void work_on(size_t member, uint64_t generation) {
     const ChunkFn fn = fn_.load(std::memory_order_relaxed);
     const void* const body = body_.load(std::memory_order_relaxed);
     const int64_t chunks = chunks_.load(std::memory_order_relaxed);
-    uint64_t ticket = ticket_.load(std::memory_order_acquire);
-    while (ticket >> kIndexBits == generation && static_cast<int64_t>(ticket & 0xFFFFFFFFu) < chunks) {
-      if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
-      fn(body, static_cast<int64_t>(ticket & 0xFFFFFFFFu));
-      done_.fetch_add(1, std::memory_order_release);
-      ticket = ticket_.load(std::memory_order_acquire);
+    for (size_t k = 0; k < parts_.size(); ++k) {
+      const size_t part = (member + k) % parts_.size();
+      const int64_t end = begin_of(part + 1, chunks);
+      std::atomic<uint64_t>& next = parts_[part].ticket;
+      uint64_t ticket = next.load(std::memory_order_acquire);
+      while (ticket >> kIndexBits == generation && static_cast<int64_t>(ticket & 0xFFFFFFFFu) < end) {
+        if (!next.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
+        fn(body, static_cast<int64_t>(ticket & 0xFFFFFFFFu));
+        done_.fetch_add(1, std::memory_order_release);
+        ticket = next.load(std::memory_order_acquire);
+      }
     }
   }
 
-  std::atomic<uint64_t> ticket_{0};  // generation of the work, and the next chunk of it
+  std::atomic<uint64_t> generation_{0};
   std::atomic<int> sleepers_{0};
   std::atomic<ChunkFn> fn_{nullptr};
   std::atomic<const void*> body_{nullptr};
   std::atomic<int64_t> chunks_{0}, done_{0};
-  uint64_t generation_ = 0;  // the leader's
+  std::vector<Part> parts_;
 };
 
 thread_local Team* t_team = nullptr;  // of the leader, inside its region
@@ -187,13 +207,13 @@ void with_team(void (*body)(const void*), const void* context) {
     body(context);
     return;
   }
-  Team team;
+  Team team(threads);
   std::exception_ptr error;
 #pragma omp parallel num_threads(threads)
   {
     if (omp_get_thread_num() != 0) {
       FlushToZero flush;
-      team.stand_by();
+      team.stand_by(static_cast<size_t>(omp_get_thread_num()));
     } else {
       t_team = &team;
       try {

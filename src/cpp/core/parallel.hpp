@@ -58,9 +58,11 @@ void parallel_for(int64_t n, int64_t grain, const Body& body) {
              &context);
 }
 
-// Items per chunk when one item costs `work_per_item` operations.
+// Items per chunk when one item costs `work_per_item` operations, where the cut changes no bit: finer where workers
+// stand by, whom a chunk of a microsecond already pays.
 inline int64_t grain_for(int64_t work_per_item) {
-  return work_per_item >= kChunkWork ? 1 : (kChunkWork + work_per_item - 1) / (work_per_item > 0 ? work_per_item : 1);
+  const int64_t work = in_team() ? kChunkWork / 4 : kChunkWork;
+  return work_per_item >= work ? 1 : (work + work_per_item - 1) / (work_per_item > 0 ? work_per_item : 1);
 }
 
 }  // namespace fastnn

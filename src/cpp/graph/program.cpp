@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <climits>
 #include <cstring>
 #include <sstream>
 #include <unordered_map>
@@ -20,6 +21,7 @@ constexpr size_t kAlignment = 64;
 // many steps that is paid once, and a hand-over costs a fraction of a microsecond.
 constexpr double kTeamPaysOnce = 100e-6;
 constexpr double kTeamPaysOften = 20e-6;
+constexpr int kFirstRuns = 3;  // of a program, timed on one thread
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 bool is_open(const Shape& shape) { return shape.rank() > 0 && shape[0] == kUnknown; }
 size_t bytes_of(const Spec& spec) { return static_cast<size_t>(numel(spec.shape)) * item_size(spec.dtype); }
@@ -392,21 +394,32 @@ int64_t Program::check_feeds(Tensors feeds, bool rows_differ) const {
 
 template <class Body>
 void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
-  constexpr int kTimedRuns = 3;
+  // The first runs are on one thread. Then the faster of the two is taken, as last measured, and the other is tried now
+  // and then: beside other work on the machine two threads that wait for each other can lose to one.
+  constexpr int kTryOther = 32;
   const double share = rows > 0 ? static_cast<double>(rows) / static_cast<double>(capacity_) : 1;
-  if (timed_runs_.load(std::memory_order_relaxed) < kTimedRuns) {
-    if (share <= 0.5) return body();
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / share;
-    const double best = serial_seconds_.load(std::memory_order_relaxed);
-    serial_seconds_.store(best == 0 ? seconds : std::min(best, seconds), std::memory_order_relaxed);
-    timed_runs_.fetch_add(1, std::memory_order_relaxed);
-  } else if (calls_user_ || serial_seconds_.load(std::memory_order_relaxed) * share < team_pays) {
-    body();
-  } else {
-    with_team(body);
-  }
+  const int timed = timed_.load(std::memory_order_relaxed);
+  const double serial = serial_seconds_.load(std::memory_order_relaxed);
+  const double with_others = team_seconds_.load(std::memory_order_relaxed);
+  const bool first = timed < kFirstRuns,
+             may = !first && !calls_user_ && num_threads() > 1 && serial * share >= team_pays;
+  const bool measured = share > 0.5 && (first || may);
+  bool team = may && with_others < serial;
+  if (may && measured && timed % kTryOther == 2 * kFirstRuns) team = !team;
+
+  int64_t steps = 0;
+  const auto start = std::chrono::steady_clock::now();
+  if (team)
+    with_team([&] { steps = body(); });
+  else
+    steps = body();
+  if (!measured) return;
+  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+  const double now = spent.count() / share / static_cast<double>(std::max<int64_t>(steps, 1));
+  const double before = team ? with_others : serial;
+  const double noted = before == 0 ? now : first ? std::min(before, now) : (before + now) / 2;
+  (team ? team_seconds_ : serial_seconds_).store(noted, std::memory_order_relaxed);
+  timed_.store(timed == INT_MAX ? kFirstRuns : timed + 1, std::memory_order_relaxed);
 }
 
 std::vector<Tensor> Program::run(Tensors feeds) {
@@ -416,7 +429,13 @@ std::vector<Tensor> Program::run(Tensors feeds) {
   std::vector<Tensor> results;
   results.reserve(fetches_.size());
   patch(layout, feeds);
-  run_steps(kTeamPaysOnce, [&] { execute(layout); }, rows);
+  run_steps(
+      kTeamPaysOnce,
+      [&] {
+        execute(layout);
+        return 1;
+      },
+      rows);
   for (int v : fetches_) {
     const Value& root = values_[values_[v].root];
     const Tensor result = Tensor::empty(layout.specs[v].shape, layout.specs[v].dtype);
@@ -493,12 +512,13 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() <= seconds;
   };
   bool time_left = true;
-  while (time_left && step < last && timed_runs_.load(std::memory_order_relaxed) < 3)
-    run_steps(kTeamPaysOften, [&] { time_left = one_step(); });
-  if (time_left && step < last)
+  while (time_left && step < last)
     run_steps(kTeamPaysOften, [&] {
-      while (step < last && one_step()) {
-      }
+      const int64_t begin = step;
+      const bool many = timed_.load(std::memory_order_relaxed) >= kFirstRuns;
+      do time_left = one_step();
+      while (many && time_left && step < last);
+      return step - begin;
     });
   give_back(std::move(workspace));
   return step;
@@ -540,12 +560,19 @@ std::vector<Program::StepTime> Program::profile(Tensors feeds, int repeats) {
       for (size_t i = 0; i < call.writes; ++i) call.x[i].storage()->bump();
     }
   };
-  constexpr int kWarmUp = 3;  // runs, which also tell whether threads pay
-  for (int run = 0; run < kWarmUp; ++run) run_steps(kTeamPaysOften, [&] { run_once(false); }, rows);
+  for (int run = 0; run < kFirstRuns; ++run)
+    run_steps(
+        kTeamPaysOften,
+        [&] {
+          run_once(false);
+          return 1;
+        },
+        rows);
   run_steps(
       kTeamPaysOften,
       [&] {
         for (int run = 0; run < repeats; ++run) run_once(true);
+        return repeats;
       },
       rows);
 

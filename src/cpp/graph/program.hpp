@@ -107,8 +107,9 @@ class Program {
   Tensor fed(const Layout& layout, Tensors feeds, int value) const;  // a feed, or a view of one
   void patch(Layout& layout, Tensors feeds) const;
   void execute(const Layout& layout) const;
+  // body() runs some steps and returns how many; with a team where one thread would need that many seconds for a step,
+  // and a team was the faster.
   template <class Body>
-  // With a team where one thread would need that many seconds.
   void run_steps(double team_pays, const Body& body, int64_t rows = 0);
   int64_t check_feeds(Tensors feeds, bool rows_differ) const;  // the number of rows, 0 where it is not open
 
@@ -122,9 +123,9 @@ class Program {
   std::mutex mutex_;
   std::shared_ptr<Arenas> arenas_;
   std::vector<std::unique_ptr<Workspace>> idle_;  // their arenas may be in use by another program meanwhile
-  // What one run costs on one thread, from the first runs; the only thing about a program that is measured.
-  std::atomic<int> timed_runs_{0};
-  std::atomic<double> serial_seconds_{0};
+  // Seconds of a step (of the capacity) on one thread and with a team: the only thing about a program that is measured.
+  std::atomic<int> timed_{0};
+  std::atomic<double> serial_seconds_{0}, team_seconds_{0};
 };
 
 }  // namespace fastnn

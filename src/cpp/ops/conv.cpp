@@ -26,7 +26,7 @@ constexpr int64_t kTaskFmas = 32 * kChunkWork;
 constexpr int64_t kGroupBytes = 256 * 1024;
 // dW: pixels summed in one chain while x and dy stay in cache, and pixels of one task with partial sums of its own.
 constexpr int64_t kBlockPixels = 256;
-constexpr int64_t kChunkPixels = 4096;
+constexpr int64_t kChunkPixels = 2048;
 constexpr int64_t kMaxChunks = 32;
 constexpr int64_t kFilterBlock = 128;
 
@@ -177,8 +177,9 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
   const int64_t block_rows = std::clamp<int64_t>(kBlockPixels / std::max<int64_t>(1, ww.out), 1, kBlockPixels);
   const int64_t block_pixels = block_rows * ww.out;
   const int64_t chunk_pixels = std::max(kChunkPixels, rows * ww.out / kMaxChunks);
-  const int64_t chunk_rows = std::max<int64_t>(1, chunk_pixels / std::max<int64_t>(1, block_pixels)) * block_rows;
-  const int64_t chunks = std::max<int64_t>(1, (rows + chunk_rows - 1) / chunk_rows);
+  const int64_t most_rows = std::max<int64_t>(1, chunk_pixels / std::max<int64_t>(1, block_pixels)) * block_rows;
+  const int64_t chunks = std::max<int64_t>(1, (rows + most_rows - 1) / most_rows);
+  const int64_t chunk_rows = (rows + chunks - 1) / chunks;  // of one size, so that threads have the same to do
   const int64_t filter_block = std::min(kFilterBlock, (F + nr - 1) / nr * nr),
                 filter_blocks = (F + filter_block - 1) / filter_block;
   const int64_t tasks = chunks * groups * filter_blocks;

@@ -69,7 +69,7 @@ class UnaryOp final : public Op {
       T* py = y[0].data<T>();
       if constexpr (std::is_floating_point_v<T>) {
         const auto& kernel = kernels_for<T>().elementwise.unary[static_cast<int>(kind_)];
-        parallel_for(n, kChunkWork / kWork, [&](int64_t begin, int64_t end) {
+        parallel_for(n, grain_for(kWork), [&](int64_t begin, int64_t end) {
           kernel.forward(py + begin, px + begin, end - begin, static_cast<T>(a_), static_cast<T>(b_));
         });
       } else if constexpr (!std::is_same_v<T, bool>) {
@@ -91,7 +91,7 @@ class UnaryOp final : public Op {
       const T* y = b.y[0] ? b.y[0].data<T>() : nullptr;
       const T* dy = b.dy[0].data<T>();
       T* dx = b.dx[0].to.data<T>();
-      parallel_for(b.dy[0].size(), kChunkWork / kWork, [&](int64_t begin, int64_t end) {
+      parallel_for(b.dy[0].size(), grain_for(kWork), [&](int64_t begin, int64_t end) {
         kernel.backward(dx + begin, dy + begin, x ? x + begin : nullptr, y ? y + begin : nullptr, end - begin,
                         static_cast<T>(a_), static_cast<T>(b_), b.dx[0].accumulate);
       });
@@ -215,7 +215,7 @@ class Cast final : public Op {
         using To = decltype(to);
         const From* px = x.data<From>();
         To* py = y.data<To>();
-        parallel_for(x.size(), kChunkWork / kWork, [&](int64_t begin, int64_t end) {
+        parallel_for(x.size(), grain_for(kWork), [&](int64_t begin, int64_t end) {
           for (int64_t i = begin; i < end; ++i) {
             const To value = static_cast<To>(px[i]);
             py[i] = accumulate ? static_cast<To>(py[i] + value) : value;
@@ -247,7 +247,7 @@ void add_or_copy(const Gradient& to, const Tensor& dy) {
     const auto add = kernels_for<T>().elementwise.binary[static_cast<int>(Binary::add)].forward;
     T* d = to.to.data<T>();
     const T* g = dy.data<T>();
-    parallel_for(dy.size(), kChunkWork / kWork,
+    parallel_for(dy.size(), grain_for(kWork),
                  [&](int64_t begin, int64_t end) { add(d + begin, d + begin, 1, g + begin, 1, end - begin); });
   });
 }

@@ -88,7 +88,7 @@ class Update : public Op {
     for (size_t i = 0; i < n; ++i)
       segments.push_back(
           {x[i].data<T>(), x[n + slots() + i].template data<T>(), layout.offset[i], layout.offset[i] + sizes[i]});
-    parallel_for(layout.size, kChunkWork, [&](int64_t begin, int64_t end) {
+    parallel_for(layout.size, grain_for(2), [&](int64_t begin, int64_t end) {
       auto it =
           std::partition_point(segments.begin(), segments.end(), [&](const Segment& s) { return s.end <= begin; });
       for (; it != segments.end() && it->begin < end; ++it) {

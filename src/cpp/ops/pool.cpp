@@ -56,7 +56,7 @@ class Pool2d final : public Op {
       const int64_t in = s.h * s.w * s.channels, out_row = s.out_w * s.channels;
       const Finish<T> finish(then_, y[0]);
       auto each_row = [&](auto&& row) {
-        parallel_for(x[0].shape()[0] * s.out_h, grain_for(out_row * s.size_h * s.size_w / 8),
+        parallel_for(x[0].shape()[0] * s.out_h, grain_for(out_row * s.size_h * s.size_w),
                      [&](int64_t begin, int64_t end) {
                        for (int64_t i = begin; i < end; ++i)
                          row(i * out_row, x[0].data<T>() + i / s.out_h * in, i % s.out_h);
@@ -88,7 +88,7 @@ class Pool2d final : public Op {
       const bool accumulate = b.dx[0].accumulate;
       const Finish<T> finish(b.dx[0]);
       auto each_row = [&](auto&& row) {
-        parallel_for(shape[0] * s.h, grain_for(in_row), [&](int64_t begin, int64_t end) {
+        parallel_for(shape[0] * s.h, grain_for(2 * in_row), [&](int64_t begin, int64_t end) {
           for (int64_t i = begin; i < end; ++i) {
             const int64_t at = i / s.h * out;
             row(dx + i * in_row, b.dy[0].data<T>() + at, at, i % s.h);
