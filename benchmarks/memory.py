@@ -55,7 +55,7 @@ def arena() -> None:
     x = rng.standard_normal((BATCH, 32, 32, 3)).astype(np.float32)
     y = rng.integers(0, 10, BATCH)
     compiled(model).train_on_batch(x, y)
-    program = next(iter(model._train_program._programs.values())).program
+    program = model._train_program.run_for((x, y, None)).program
     used = program.arena_bytes + _core.scratch_bytes()
     print(
         f"VGG-like net, batch {BATCH}: arena {program.arena_bytes / 1e6:.1f} MB + working memory "
