@@ -8,6 +8,7 @@ import math
 import re
 import signal
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -854,6 +855,41 @@ def test_ctrl_c_inside_a_step_commits_it_whole_or_not_at_all(where):
         twin.train_on_batch(x, y)
     assert same(model.get_weights(), twin.get_weights())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class Alarm(Exception):
+    """What the handler of a signal raises."""
+
+
+def test_a_signal_ends_a_long_compiled_step_between_its_nodes():
+    x = layers.Input((700,))
+    layer, y = layers.Dense(700, "tanh"), x
+    for _ in range(40):
+        y = layer(y)
+    model = fastnn.Model(x, y)
+    model.compile("sgd", "mse")
+    data = np.zeros((256, 700), np.float32)
+    for _ in range(2):
+        start = time.perf_counter()
+        model.train_on_batch(data, data)
+        whole = time.perf_counter() - start
+    before = model.get_weights()
+
+    def ring(number, frame):
+        raise Alarm
+
+    handler = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, whole / 4)
+        start = time.perf_counter()
+        with pytest.raises(Alarm):
+            model.train_on_batch(data, data)
+        assert time.perf_counter() - start < 0.8 * whole + 0.03
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    assert same(before, model.get_weights())
+    model.train_on_batch(data, data)
 
 
 def test_another_thread_may_not_train():

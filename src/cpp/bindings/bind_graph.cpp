@@ -2,12 +2,18 @@
 
 #include "bindings/array.hpp"
 #include "bindings/families.hpp"
+#include "core/parallel.hpp"
 #include "graph/program.hpp"
 #include "graph/tape.hpp"
 
 namespace fastnn {
 
 void bind_graph(py::module_& m) {
+  set_interrupt_check([] {
+    const py::gil_scoped_acquire acquire;
+    const FlushToZero off(false);
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  });
   m.def("set_scope", &set_scope, py::arg("scope"),
         "Name what this thread records from now on, as profiles show it; returns the name before.");
   py::class_<Graph, std::shared_ptr<Graph>>(

@@ -36,12 +36,42 @@ constexpr int kMaxThreads = 512;
 // pauses in a loop for idle and gives it away (measured: two threads then lose to one).
 constexpr int kSpins = 50000;
 
+int cgroup_cpus() {
+  // cgroup v2 "cpu.max": "<quota|max> <period>"; v1 has two files. Rounded up: half a CPU still needs one thread.
+  std::ifstream v2("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (v2 >> quota >> period) {
+    if (quota == "max" || period <= 0) return 0;
+    return static_cast<int>((std::strtod(quota.c_str(), nullptr) + period - 1) / period);
+  }
+  std::ifstream quota_v1("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), period_v1("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  double q = 0, p = 0;
+  if (quota_v1 >> q && period_v1 >> p && q > 0 && p > 0) return static_cast<int>((q + p - 1) / p);
+  return 0;
+}
+
+// The smaller of CPU affinity and cgroup quota.
+int count_cpus() {
+  cpu_set_t set;
+  int cpus = 1;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
+  if (const int quota = cgroup_cpus(); quota > 0) cpus = std::min(cpus, quota);
+  return cpus;
+}
+
+int allowed_cpus() {
+  static const int cpus = count_cpus();
+  return cpus;
+}
+
 // Work handed from the one thread that runs the steps to those that stand by in its region. Each takes the chunks of
 // its own part first, and then what others have not begun: the ops of a program cut the same rows into the same parts,
 // so a thread mostly finds what it reads in its own cache.
 class Team {
  public:
-  explicit Team(int threads) : parts_(static_cast<size_t>(threads)) {}
+  // More threads than CPUs: whoever waits keeps somebody else from working, and sleeps at once.
+  explicit Team(int threads) : spins_(threads > allowed_cpus() ? 0 : kSpins), parts_(static_cast<size_t>(threads)) {}
 
   // Called by the leader, member 0: all chunks are done when it returns. It takes part, and waits only for chunks that
   // somebody has begun, so a worker that the system does not run holds up one chunk at most.
@@ -58,7 +88,7 @@ class Team {
     if (sleepers_.load(std::memory_order_seq_cst) > 0) generation_.notify_all();
     work_on(0, generation);
     for (int spins = 0; done_.load(std::memory_order_acquire) < chunks; ++spins)
-      if (spins > kSpins) sched_yield();
+      if (spins >= spins_) sched_yield();
   }
 
   void stop() {
@@ -71,7 +101,7 @@ class Team {
     uint64_t seen = 0;
     for (;;) {
       uint64_t generation = generation_.load(std::memory_order_acquire);
-      for (int spins = 0; generation == seen && spins < kSpins; ++spins)
+      for (int spins = 0; generation == seen && spins < spins_; ++spins)
         generation = generation_.load(std::memory_order_acquire);
       if (generation == kStop) return;
       if (generation == seen) {
@@ -117,6 +147,7 @@ class Team {
     }
   }
 
+  const int spins_;
   std::atomic<uint64_t> generation_{0};
   std::atomic<int> sleepers_{0};
   std::atomic<ChunkFn> fn_{nullptr};
@@ -127,28 +158,10 @@ class Team {
 
 thread_local Team* t_team = nullptr;  // of the leader, inside its region
 
-int cgroup_cpus() {
-  // cgroup v2 "cpu.max": "<quota|max> <period>"; v1 has two files. Rounded up: half a CPU still needs one thread.
-  std::ifstream v2("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (v2 >> quota >> period) {
-    if (quota == "max" || period <= 0) return 0;
-    return static_cast<int>((std::strtod(quota.c_str(), nullptr) + period - 1) / period);
-  }
-  std::ifstream quota_v1("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), period_v1("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  double q = 0, p = 0;
-  if (quota_v1 >> q && period_v1 >> p && q > 0 && p > 0) return static_cast<int>((q + p - 1) / p);
-  return 0;
-}
-
 }  // namespace
 
 int default_num_threads() {
-  cpu_set_t set;
-  int cpus = 1;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
-  if (const int quota = cgroup_cpus(); quota > 0) cpus = std::min(cpus, quota);
+  int cpus = count_cpus();
   if (const char* text = std::getenv("OMP_NUM_THREADS")) {
     char* end = nullptr;
     const long asked = std::strtol(text, &end, 10);

@@ -21,7 +21,9 @@ constexpr size_t kAlignment = 64;
 // many steps that is paid once, and a hand-over costs a fraction of a microsecond.
 constexpr double kTeamPaysOnce = 100e-6;
 constexpr double kTeamPaysOften = 20e-6;
-constexpr int kFirstRuns = 3;  // of a program, timed on one thread
+constexpr double kBetweenChecks = 20e-3;  // seconds
+constexpr int kFirstRuns = 3;             // of a program, timed on one thread
+void (*g_interrupt_check)() = nullptr;
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 bool is_open(const Shape& shape) { return shape.rank() > 0 && shape[0] == kUnknown; }
 size_t bytes_of(const Spec& spec) { return static_cast<size_t>(numel(spec.shape)) * item_size(spec.dtype); }
@@ -81,6 +83,8 @@ std::vector<Node> commit_last(std::vector<Node> nodes) {
   return scheduled;
 }
 }  // namespace
+
+void set_interrupt_check(void (*check)()) { g_interrupt_check = check; }
 
 Program::Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t capacity, std::shared_ptr<Arenas> arenas)
     : capacity_(capacity), arenas_(arenas ? std::move(arenas) : std::make_shared<Arenas>()) {
@@ -362,7 +366,16 @@ void Program::patch(Layout& layout, Tensors feeds) const {
 
 void Program::execute(const Layout& layout) const {
   FlushToZero flush;
+  using Clock = std::chrono::steady_clock;
+  const double usual = serial_seconds_.load(std::memory_order_relaxed);
+  bool checks = g_interrupt_check && (usual == 0 || usual > kBetweenChecks);
+  Clock::time_point checked = checks ? Clock::now() : Clock::time_point();
   for (const auto& call : layout.calls) {
+    checks &= call.writes == 0;  // what has begun to write is finished
+    if (checks && std::chrono::duration<double>(Clock::now() - checked).count() > kBetweenChecks) {
+      g_interrupt_check();
+      checked = Clock::now();
+    }
     call.op->forward(call.x, call.y);
     for (size_t i = 0; i < call.writes; ++i) call.x[i].storage()->bump();
   }

@@ -17,6 +17,9 @@ struct RowsError : ValueError {
   using ValueError::ValueError;
 };
 
+// Called every 20 ms or so between the nodes of a long step, until the step begins to write: it may throw to end it.
+void set_interrupt_check(void (*check)());
+
 class Program {
  public:
   // feeds: placeholders of the graph that a run will be given data for; fetches: the values it gives back. ValueError
