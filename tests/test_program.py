@@ -285,3 +285,106 @@ def test_a_loss_and_its_gradient_are_one_step(weighted):
     ]
     for e, a in zip(step(*values), program.run(values), strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(e))
+
+
+def check_against_eager(make, *values):
+    """make() gives a step with variables of its own; the program of one gives the bits of the other."""
+    expected = make()(*map(fastnn.Tensor, values))
+    graph = fastnn.Graph()
+    feeds = [graph.placeholder(v.shape, v.dtype) for v in values]
+    with graph:
+        fetches = make()(*feeds)
+    for e, a in zip(expected, _core.Program(graph, feeds, list(fetches)).run(values), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(e))
+
+
+@pytest.mark.parametrize("sources", ["relu", "both"])
+def test_the_gradient_of_what_is_pooled_knows_relu_has_made_the_zeros(sources):
+    def step(x):
+        with GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            y = ops.relu(x + 0.5)
+            pooled = ops.max_pool2d(y, 2)
+        wanted = {"relu": [[y]], "both": [[y], [x]]}[sources]
+        return [tape.gradient(pooled, s)[0] for s in wanted]
+
+    x = np.random.default_rng(0).standard_normal((2, 8, 8, 4)).astype(np.float32) - 1
+    check_against_eager(lambda: step, x)
+
+
+def test_a_derivative_is_not_multiplied_in_before_its_activation_has_run():
+    def step(x):
+        with GradientTape() as tape:
+            tape.watch(x)
+            pooled = ops.max_pool2d(x, 2)
+        seed = tape.gradient(pooled, x)
+        with GradientTape() as tape:
+            tape.watch(x)
+            y = ops.tanh(x)
+        return [tape.gradient(y, x, output_gradients=seed)]
+
+    x = np.random.default_rng(0).standard_normal((2, 4, 4, 3)).astype(np.float32)
+    check_against_eager(lambda: step, x)
+
+
+def test_a_derivative_reads_a_variable_as_it_is_when_its_turn_comes():
+    def make():
+        v = Variable(np.full((2, 4, 4, 3), -1, np.float32))
+
+        def step(x):
+            with GradientTape() as tape:
+                tape.watch(x)
+                pooled = ops.max_pool2d(x, 2)
+            seed = tape.gradient(pooled, x)
+            v.assign_add(x)
+            with GradientTape() as tape:
+                y = ops.gelu(v)
+            return [tape.gradient(y, v, output_gradients=seed)]
+
+        return step
+
+    x = np.random.default_rng(0).standard_normal((2, 4, 4, 3)).astype(np.float32)
+    check_against_eager(make, x)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_loss_with_its_gradient_reads_a_variable_as_it_is_when_its_turn_comes(scaled):
+    def make():
+        weights = Variable(np.ones(2, np.float32))
+
+        def step(x, y):
+            with GradientTape() as tape:
+                tape.watch(x)
+                loss = fastnn.losses.sparse_categorical_crossentropy(y, x, from_logits=True)
+            weights.assign_add([1.0, 2.0])
+            seed = weights * 0.5 if scaled else ops.reshape(weights, (2,))
+            return [loss, tape.gradient(loss, x, output_gradients=seed)]
+
+        return step
+
+    x = np.random.default_rng(0).standard_normal((2, 5)).astype(np.float32)
+    check_against_eager(make, x, np.array([0, 3]))
+
+
+def test_a_constant_gradient_that_another_is_added_to():
+    def step(x):
+        with GradientTape() as tape:
+            tape.watch(x)
+            y = x * 2.0
+            joined = ops.concatenate([y, x])
+        return [tape.gradient([joined, y], x)]
+
+    for _ in range(5):
+        check_against_eager(lambda: step, np.ones((3, 4), np.float32))
+
+
+def test_a_gradient_has_one_number_of_rows():
+    w = Variable(np.ones((3, 3, 2, 4), np.float32))
+    graph = fastnn.Graph()
+    x = graph.placeholder((None, 8, 8, 2))
+    with graph, GradientTape() as tape:
+        y = ops.conv2d(x, w)
+    with graph:
+        gradient = tape.gradient(y, w)
+    with pytest.raises(ValueError, match="conv2d_backward goes with one number of rows"):
+        _core.Program(graph, [x], [gradient], 16)

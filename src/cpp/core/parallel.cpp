@@ -82,8 +82,9 @@ class Team {
     done_.store(0, std::memory_order_relaxed);
     const uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
     for (size_t part = 0; part < parts_.size(); ++part)
-      parts_[part].ticket.store(generation << kIndexBits | static_cast<uint64_t>(begin_of(part, chunks)),
-                                std::memory_order_relaxed);
+      parts_[part].ticket.store(
+          generation << kLeftBits | static_cast<uint64_t>(begin_of(part + 1, chunks) - begin_of(part, chunks)),
+          std::memory_order_relaxed);
     generation_.store(generation, std::memory_order_seq_cst);
     if (sleepers_.load(std::memory_order_seq_cst) > 0) generation_.notify_all();
     work_on(0, generation);
@@ -117,10 +118,10 @@ class Team {
   }
 
  private:
-  static constexpr int kIndexBits = 32;
+  static constexpr int kLeftBits = 32;
   static constexpr uint64_t kStop = ~uint64_t{0};
   struct alignas(64) Part {
-    std::atomic<uint64_t> ticket{0};  // generation of the work, and the next chunk of this part
+    std::atomic<uint64_t> ticket{0};  // generation of the work, and how many chunks of this part are left
   };
 
   int64_t begin_of(size_t part, int64_t chunks) const {
@@ -128,7 +129,8 @@ class Team {
   }
 
   // Takes chunks of this generation of work, as long as there are any. What was read of the job holds if a ticket can
-  // still be drawn from that generation: the next one begins only when all its chunks are done.
+  // still be drawn from that generation: the next one begins only when all its chunks are done. Whether one can is in
+  // the ticket alone: a worker that comes late may have read the number of chunks of the next job.
   void work_on(size_t member, uint64_t generation) {
     const ChunkFn fn = fn_.load(std::memory_order_relaxed);
     const void* const body = body_.load(std::memory_order_relaxed);
@@ -138,9 +140,9 @@ class Team {
       const int64_t end = begin_of(part + 1, chunks);
       std::atomic<uint64_t>& next = parts_[part].ticket;
       uint64_t ticket = next.load(std::memory_order_acquire);
-      while (ticket >> kIndexBits == generation && static_cast<int64_t>(ticket & 0xFFFFFFFFu) < end) {
-        if (!next.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
-        fn(body, static_cast<int64_t>(ticket & 0xFFFFFFFFu));
+      while (ticket >> kLeftBits == generation && (ticket & 0xFFFFFFFFu) > 0) {
+        if (!next.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel)) continue;
+        fn(body, end - static_cast<int64_t>(ticket & 0xFFFFFFFFu));
         done_.fetch_add(1, std::memory_order_release);
         ticket = next.load(std::memory_order_acquire);
       }

@@ -62,6 +62,17 @@ class Fuser {
     return numel(t.shape()) * static_cast<int64_t>(item_size(t.dtype())) >= kLarge;
   }
   size_t number(const Node* node) const { return static_cast<size_t>(node - nodes_.data()); }
+  // Whether node `first` can read what node `last` does: it is there, and no variable is written in between.
+  bool is_there(Tensor t, size_t first, size_t last) {
+    const Node* from = producer(t);
+    if (from && number(from) >= first) return false;
+    for (; from && from->op->is_view(); from = producer(t)) t = from->x[0];
+    if (!t.has_data()) return true;
+    for (size_t n = first; n < last; ++n)
+      for (size_t i = 0; i < nodes_[n].op->writes(nodes_[n].x.size()); ++i)
+        if (nodes_[n].x[i].has_data() && nodes_[n].x[i].storage() == t.storage()) return false;
+    return true;
+  }
   // A backward node of one gradient that is overwritten, of this op if one is named.
   static const BackwardOp* simple_backward(const Node* node, const Op* op) {
     const BackwardOp* b = node ? backward_of(*node) : nullptr;
@@ -81,6 +92,8 @@ class Fuser {
     std::vector<Tensor> y;
     for (const Tensor& t : node.y)
       if (!t.shape().known() || t.size() > kSmall || fetched_.contains(t.id())) return;
+    for (size_t i = 0; i < node.y.size(); ++i)
+      if (node.op->in_place_of(i) >= 0) return;  // it would start from memory that holds nothing
     for (const Tensor& t : node.y) y.push_back(Tensor::empty(t.shape(), t.dtype()));
     FlushToZero flush;
     node.op->forward(node.x, y);
@@ -98,10 +111,12 @@ class Fuser {
       const BackwardOp* b = simple_backward(&nodes_[reader], loss.op.get());
       if (!b || b->requests[0].x != 1) continue;
       const Tensor dy = nodes_[reader].x[b->dy_at[0]];
-      if (const Node* weighing = producer(dy)) {
+      if (const Node* weighing = producer(dy); weighing && number(weighing) > n) {
         for (const Tensor& t : weighing->x)
-          if (const Node* from = producer(t); from && number(from) >= n) return;
+          if (!is_there(t, n, number(weighing))) return;
         if (weighing->op->writes(weighing->x.size()) > 0) return;
+      } else if (!is_there(dy, n, reader)) {
+        return;
       }
       Node whole{loss.op->with_gradient(1), {loss.x[0], loss.x[1], dy}, loss.y, loss.scope};
       whole.y.push_back(nodes_[reader].y[0]);
@@ -138,12 +153,15 @@ class Fuser {
     if (!pool) return;
     Node* pool_back = nullptr;
     const BackwardOp* of_relu = nullptr;
+    const Tensor positions = pool->y[1];
     if (relu_back) {
       of_relu = simple_backward(relu_back, nullptr);
       const Tensor& dy = relu_back->x[of_relu->dy_at[0]];
       pool_back = producer(dy);
       if (!simple_backward(pool_back, pool->op.get()) || sole_reader(dy) != relu_back) return;
     }
+    // Another pixel where none is positive: only the derivative of relu makes up for that.
+    if (pool_back ? sole_reader(positions) != pool_back : readers_.contains(positions.id())) return;
 
     const Tensor pooled = Tensor::placeholder(pool->y[0].spec(), nullptr);
     Node new_pool{pool->op, {relu.x[0]}, pool->y, pool->scope}, new_relu{relu.op, {pooled}, {pool->y[0]}, relu.scope};
@@ -231,6 +249,7 @@ class Fuser {
     for (size_t k = 0; k < source->requests.size(); ++k) {
       const auto& request = source->requests[k];
       if (from->y[k].id() != made.id() || request.through || !source->op()->finishes_gradient(request.x)) continue;
+      if (!is_there(node.x[at], number(from), n)) return;
       auto op = std::make_shared<BackwardOp>(*source);
       op->requests[k].through = *derivative->op()->activation();
       op->requests[k].at = static_cast<int>(from->x.size());

@@ -119,6 +119,9 @@ Program::Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t cap
   for (const Node& node : nodes) {
     Step step{node.op, {}, {}, node.scope};
     calls_user_ |= node.op->calls_user();
+    if (const auto* backward = dynamic_cast<const BackwardOp*>(node.op.get()); backward && capacity > 0)
+      for (const Spec& spec : backward->x_spec())
+        if (!spec.shape.known()) throw ValueError(cat("program: ", node.op->name(), " goes with one number of rows"));
     for (const Tensor& t : node.x) step.x.push_back(find(t));
     for (const Tensor& t : node.y) step.y.push_back(add(t, Place::arena));
     steps_.push_back(std::move(step));
