@@ -211,7 +211,7 @@ class Recorded:
         be it that it reads the number or that these arguments are wrong, which a run with them will tell."""
         try:
             return self._trace(args, tensors, 1 << (rows - 1).bit_length())
-        except Exception:
+        except Exception:  # whatever the user's code raises on a batch of no known size: it is asked again with one
             return None
 
     def _trace(self, args: Any, tensors: list[Tensor], capacity: int = 0) -> Run:
