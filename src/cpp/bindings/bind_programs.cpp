@@ -207,7 +207,7 @@ class Programs {
 
   static py::object run(Entry& entry, const Arguments& arguments) {
     // Copying what is small is cheaper than an export of its buffer, which NumPy wants for memory that must not move.
-    constexpr int64_t kCopied = 16384;
+    constexpr size_t kCopied = 16384;
     const auto& specs = entry.program->feed_specs();
     std::vector<Tensor> feeds = std::move(entry.feeds);
     entry.feeds.clear();
@@ -217,7 +217,7 @@ class Programs {
       Spec spec = specs[i];
       if (spec.shape.rank() > 0 && spec.shape[0] == kUnknown) spec.shape[0] = arguments.rows;
       const bool known = feeds[i] && feeds[i].spec() == spec;
-      if (!leaf.array.data || numel(spec.shape) * static_cast<int64_t>(item_size(spec.dtype)) > kCopied) {
+      if (!leaf.array.data || bytes_of(spec) > kCopied) {
         feeds[i] = cast_to(leaf.as_it_is(), spec.dtype);
         if (feeds[i].shape() != spec.shape) feeds[i] = feeds[i].view(spec.shape);
         continue;

@@ -15,16 +15,16 @@ class PerThread {
  public:
   static constexpr int64_t kMaxChunks = 64;  // that may run at one moment
 
-  // Blocks of n elements, for up to kMaxChunks chunks.
+  // Blocks of n elements. Where more than kMaxChunks chunks run at once, the others wait for a block.
   PerThread(int64_t n, int64_t chunks)
       : size_((n * static_cast<int64_t>(sizeof(T)) + 63) / 64 * 64 / static_cast<int64_t>(sizeof(T))),
-        count_(std::min<int64_t>(num_threads(), chunks)),
+        count_(std::min({int64_t{num_threads()}, chunks, kMaxChunks})),
         blocks_(size_ * count_) {}
 
   class Block {
    public:
     explicit Block(const PerThread& from) : from_(from) {
-      for (;;)  // there is a free one, unless the number of threads has been raised meanwhile
+      for (;;)  // there is a free one, unless there are very many threads or more than there were
         for (index_ = 0; index_ < from_.count_; ++index_)
           if (!from_.taken_[index_].test_and_set(std::memory_order_acquire)) {
             fresh_ = !from_.used_[index_];

@@ -120,5 +120,6 @@ struct Spec {
   DType dtype = DType::float32;
   bool operator==(const Spec&) const = default;
 };
+inline size_t bytes_of(const Spec& spec) { return static_cast<size_t>(numel(spec.shape)) * item_size(spec.dtype); }
 
 }  // namespace fastnn

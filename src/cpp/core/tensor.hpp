@@ -67,7 +67,7 @@ class Tensor {
   DType dtype() const { return impl_->spec.dtype; }
   int rank() const { return shape().rank(); }
   int64_t size() const { return numel(shape()); }
-  size_t bytes() const { return static_cast<size_t>(size()) * item_size(dtype()); }
+  size_t bytes() const { return bytes_of(spec()); }
   bool has_data() const { return impl_->storage != nullptr; }
   const std::shared_ptr<Storage>& storage() const { return impl_->storage; }
   size_t offset() const { return impl_->offset; }

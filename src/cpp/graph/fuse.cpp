@@ -58,8 +58,8 @@ class Fuser {
     return found == producer_.end() ? nullptr : &nodes_[found->second];
   }
   static bool is_large(const Tensor& t) {
-    constexpr int64_t kLarge = 1 << 20;  // bytes; under it memory is cheap and stays in cache
-    return numel(t.shape()) * static_cast<int64_t>(item_size(t.dtype())) >= kLarge;
+    constexpr size_t kLarge = 1 << 20;  // bytes; under it memory is cheap and stays in cache
+    return t.shape().known() && t.bytes() >= kLarge;
   }
   size_t number(const Node* node) const { return static_cast<size_t>(node - nodes_.data()); }
   // Whether node `first` can read what node `last` does: it is there, and no variable is written in between.

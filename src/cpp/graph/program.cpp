@@ -26,7 +26,6 @@ constexpr int kFirstRuns = 3;             // of a program, timed on one thread
 void (*g_interrupt_check)() = nullptr;
 size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 bool is_open(const Shape& shape) { return shape.rank() > 0 && shape[0] == kUnknown; }
-size_t bytes_of(const Spec& spec) { return static_cast<size_t>(numel(spec.shape)) * item_size(spec.dtype); }
 
 // What the fetches and the effects need.
 std::vector<Node> without_dead(std::vector<Node> nodes, Tensors fetches) {

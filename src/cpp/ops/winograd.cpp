@@ -1,10 +1,10 @@
 #include "ops/winograd.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 
 #include "core/parallel.hpp"
+#include "core/per_thread.hpp"
 #include "core/scratch.hpp"
 #include "kernels/table.hpp"
 #include "ops/gemm.hpp"
@@ -115,16 +115,6 @@ class TileWalk {
   kernels::WinogradTile<T> next_;
 };
 
-// body(task, slot) for each task in [0, tasks): slots work side by side, each in scratch memory of its own.
-template <class Body>
-void for_each_task(int64_t tasks, int64_t slots, const Body& body) {
-  std::atomic<int64_t> next{0};
-  parallel_for(slots, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t slot = begin; slot < end; ++slot)
-      for (int64_t task; (task = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) body(task, slot);
-  });
-}
-
 // Filters of a group: as many as fit into so many bytes, in whole panels.
 int64_t filter_group(int64_t channels, int64_t filters, int64_t nr, int64_t item, int64_t bytes) {
   return std::clamp(bytes / (kPoints * channels * item) / nr * nr, nr, round_up(filters, nr));
@@ -147,32 +137,32 @@ void WinogradSum<T>::run() const {
   int64_t block = std::clamp<int64_t>(kBlockBytes / (kPoints * item * (K + columns)), kMinBlock, kMaxBlock);
   block = std::min(block / kBlockStep * kBlockStep, round_up((tiles.count() + kTasks - 1) / kTasks, kBlockStep));
   const int64_t blocks = (tiles.count() + block - 1) / block;
-  const int64_t slots = std::min<int64_t>(blocks, num_threads());
-  const int64_t pack_slots = std::min<int64_t>(group / nr * chains, num_threads());
 
   // The values of a point lie a line more apart than they are many: at powers of two they would share a few cache sets.
   const int64_t u_point = group * K + kLine, taps = kTaps * chain * nr;
   const int64_t v_row = round_up(K, kLine), v_point = block * v_row + kLine;
   const int64_t m_row = round_up(columns, kLine), m_point = block * m_row + kLine;
-  const Scratch<T> u_of_all(kPoints * u_point), taps_of(pack_slots * taps);
-  const Scratch<T> v_of(slots * kPoints * v_point), m_of(slots * kPoints * m_point);
+  const Scratch<T> u_of_all(kPoints * u_point);
+  const PerThread<T> packing(taps, group / nr * chains), tiling(kPoints * (v_point + m_point), blocks);
   T* const u = u_of_all.data();
 
   for (int64_t f0 = 0; f0 < N; f0 += group) {
     const int64_t filters = std::min(group, N - f0), panels = (filters + nr - 1) / nr;
     // The kernel: for each point chains of channels, in each the panels of all filters.
-    for_each_task(panels * chains, pack_slots, [&](int64_t task, int64_t slot) {
+    parallel_for(panels * chains, 1, [&](int64_t task, int64_t) {
       const int64_t k0 = task % chains * chain, depth = std::min(chain, K - k0), j = task / chains * nr;
-      T* const packed = &taps_of[slot * taps];
+      const auto memory = packing.take();
+      T* const packed = memory.data();
       for (int64_t t = 0; t < kTaps; ++t)
         gemm.pack_b(packed + t * depth * nr, kernel + t * tap + k0 * row + (f0 + j) * col, row, col, depth,
                     std::min(nr, filters - j));
       winograd.kernel(u + group * k0 + j * depth, u_point, packed, depth * nr, depth * nr);
     });
-    for_each_task(blocks, slots, [&](int64_t task, int64_t slot) {
+    parallel_for(blocks, 1, [&](int64_t task, int64_t) {
       const int64_t t0 = task * block, count = std::min(block, tiles.count() - t0);
-      T* const v = &v_of[slot * kPoints * v_point];
-      T* const m = &m_of[slot * kPoints * m_point];
+      const auto memory = tiling.take();
+      T* const v = memory.data();
+      T* const m = v + kPoints * v_point;
       TileWalk<const T> sources(from, from_shape, tiles, t0, kInputTile, before_h, before_w);
       for (int64_t t = 0; t < count; ++t) winograd.input(v + t * v_row, v_point, sources.next(), K);
       for (int64_t j = 0; j < filters; j += columns) {
@@ -231,23 +221,23 @@ void WinogradKernelGradient<T>::run() const {
   chunks = std::min({chunks, kMaxChunks, std::max<int64_t>(1, kPartialBytes / (size * item))});
   const int64_t chunk = round_up((tiles.count() + chunks - 1) / chunks, kGradientBlock);
   chunks = (tiles.count() + chunk - 1) / chunk;
-  const int64_t slots = std::min<int64_t>(chunks * groups, num_threads());
 
   const int64_t block = std::min(kGradientBlock, tiles.count());
   const int64_t v_row = round_up(C, kLine) + kLine, v_point = block * v_row + kLine;
   const int64_t panel = block * nr, m_point = group * block + kLine;
   const int64_t u_row = round_up(group, kLine), u_point = C * u_row + kLine;
   const bool apart = chunks > 1 || accumulate;
-  const Scratch<T> v_of(slots * kPoints * v_point), m_of(slots * kPoints * m_point), u_of(slots * kPoints * u_point);
+  const PerThread<T> summing(kPoints * (v_point + m_point + u_point), chunks * groups);
   const Scratch<T> partial(apart ? chunks * size : 0);
   T* const sums = apart ? partial.data() : dkernel;
 
-  for_each_task(chunks * groups, slots, [&](int64_t task, int64_t slot) {
+  parallel_for(chunks * groups, 1, [&](int64_t task, int64_t) {
     const int64_t first = task / groups * chunk, last = std::min(first + chunk, tiles.count());
     const int64_t f0 = task % groups * group, filters = std::min(group, F - f0);
-    T* const v = &v_of[slot * kPoints * v_point];
-    T* const m = &m_of[slot * kPoints * m_point];
-    T* const u = &u_of[slot * kPoints * u_point];
+    const auto memory = summing.take();
+    T* const v = memory.data();
+    T* const m = v + kPoints * v_point;
+    T* const u = m + kPoints * m_point;
     // The threads share a task where there is but one; inside of several, parallel_for is serial.
     for (int64_t t0 = first; t0 < last; t0 += block) {
       const int64_t count = std::min(block, last - t0);
