@@ -61,8 +61,10 @@ void bind_conv(py::module_& m) {
                      py::handle output_padding, py::handle dilation_rate) {
           const ConvParams params = params_of(rank, name, strides, as_padding(padding, name), dilation_rate);
           OutputPadding more;
-          if (!output_padding.is_none())
+          if (!output_padding.is_none()) {
             std::tie(more.h, more.w) = as_sizes(rank, output_padding, name, "output_padding");
+            if (rank == 1) more.h = 0;
+          }
           return call_with(x, kernel, bias, [&](bool has_bias) { return conv_transpose(params, more, has_bias); });
         },
         py::arg("x"), py::arg("kernel"), py::arg("bias") = py::none(), py::arg("strides") = 1,

@@ -29,7 +29,7 @@ OpPtr conv(const ConvParams& params, bool has_bias);
 
 // x (N, H, W, C), kernel (kh, kw, F, C), bias (F) -> y (N, OH, OW, F), an image that a convolution by the kernel would
 // take to x's size. Of several such sizes output_padding chooses: the pixels behind the smallest.
-struct OutputPadding {
+struct OutputPadding {  // of rows: h is 0
   std::optional<int64_t> h = std::nullopt, w = std::nullopt;
 };
 OpPtr conv_transpose(const ConvParams& params, const OutputPadding& output_padding, bool has_bias);
