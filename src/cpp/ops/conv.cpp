@@ -385,11 +385,16 @@ namespace {
 // every channel.
 class Conv final : public Op {
  public:
-  Conv(const ConvParams& params, bool has_bias, std::optional<Activation> then = std::nullopt)
-      : p_(params), has_bias_(has_bias), then_(then), name_(name_with(title(), then)) {}
+  Conv(const ConvParams& params, bool has_bias, std::optional<Activation> then = std::nullopt, bool moments = false)
+      : p_(params), has_bias_(has_bias), then_(then), moments_(moments), name_(name_with(title(), then)) {
+    if (moments) name_ += "+moments";
+  }
   std::string_view name() const override { return name_; }
   std::shared_ptr<const Op> followed_by(const Activation& then) const override {
-    return then_ ? nullptr : std::make_shared<Conv>(p_, has_bias_, then);
+    return then_ || moments_ ? nullptr : std::make_shared<Conv>(p_, has_bias_, then);
+  }
+  std::shared_ptr<const Op> with_moments() const override {
+    return moments_ ? nullptr : std::make_shared<Conv>(p_, has_bias_, then_, true);
   }
   // Pixels of one parity leave no whole rows to finish.
   bool finishes_gradient(size_t i) const override { return i == 0 && p_.stride_h == 1 && p_.stride_w == 1; }
@@ -408,14 +413,20 @@ class Conv final : public Op {
     check_window(op, "kernel", p_.rank == 1 ? "length" : "width", in[2], k.w, p_.stride_w, p_.dilation_w, p_.padding);
     Shape out{in[0], rows(in, k).out, columns(in, k).out, k.filters};
     if (p_.rank == 1) out.erase(1);
-    return {{out, x[0].dtype}};
+    const Spec y{out, x[0].dtype};
+    return moments_ ? std::vector{y, MomentChunks{numel(out, 0, p_.rank + 1), k.filters}.spec()} : std::vector{y};
   }
   void forward(Tensors x, Tensors y) const override {
     with_float(x[0].dtype(), "convolution", [&](auto zero) {
       using T = decltype(zero);
+      std::optional<ChannelMoments<T>> moments;
+      if (moments_) {
+        const int64_t filters = y[0].shape().back();
+        moments.emplace(y[0].data<T>(), MomentChunks{y[0].size() / filters, filters}, y[1].data<double>());
+      }
       of(x[0].spec(), x[1].shape())
           .template forward<T>(y[0].data<T>(), x[0].data<T>(), x[1].data<T>(), has_bias_ ? x[2].data<T>() : nullptr,
-                               false, Finish<T>(then_, y[0]));
+                               false, Finish<T>(then_, y[0], moments ? &*moments : nullptr));
     });
   }
   double flops(Specs x, Specs y) const override {
@@ -476,6 +487,7 @@ class Conv final : public Op {
   ConvParams p_;
   bool has_bias_;
   std::optional<Activation> then_;
+  bool moments_;
   std::string name_;
 };
 
