@@ -180,6 +180,8 @@ def test_steps_and_strides_beyond_any_array_are_as_good_as_its_size():
         np.testing.assert_array_equal(np.asarray(fastnn.Tensor(x)[::step]), x[::step])
     image, kernel = np.ones((1, 5, 5, 1)), np.ones((3, 3, 1, 1))
     assert ops.conv2d(image, kernel, strides=2**62).shape == (1, 1, 1, 1)
+    nothing = np.ones((0, 1, 1, 1))
+    assert ops.conv2d_transpose(nothing, kernel, strides=(2**40, 1)).shape == (0, 2**40, 3, 1)
 
 
 @pytest.mark.parametrize("value", [300, -1, 2**40, 2**70])

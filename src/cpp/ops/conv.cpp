@@ -298,6 +298,7 @@ bool uses_winograd(const ConvParams& params, const Window& rows, const Window& c
 template <class T>
 void Convolution::forward(T* y, const T* x, const T* kernel, const T* bias, bool accumulate,
                           const Finish<T>& finish) const {
+  if (in.n == 0) return;  // however large the images are
   const int64_t C = in.channels / groups, F = out.channels;
   if (winograd) {
     WinogradSum<T>{y,     shape(out), x, shape(in), rows.before, columns.before, kernel,
@@ -313,6 +314,7 @@ void Convolution::forward(T* y, const T* x, const T* kernel, const T* bias, bool
 template <class T>
 void Convolution::input_gradient(T* dx, const T* dy, const T* kernel, const T* bias, bool accumulate,
                                  const Finish<T>& finish) const {
+  if (in.n == 0) return;  // however large the images are
   const int64_t C = in.channels / groups, F = out.channels;
   if (winograd) {  // y's sum over the kernel turned by 180 degrees
     const T* const last_tap = kernel + 8 * C * F;

@@ -7,10 +7,9 @@ namespace fastnn {
 
 namespace {
 
-// y[n, i*s + r*d - before, j*s + q*d - before, f] = sum of x[n, i, j, c] * kernel[r, q, f, c] over what falls on a
-// pixel,
-// + bias[f]: the gradient of the input of the convolution of y's size by the kernel. So dx is that convolution of dy,
-// and dkernel its gradient of the kernel, of dy as its input and x as its output's gradient.
+// y[n, i*s + r*d - before, j*s + q*d - before, f] = sum of x[n, i, j, c] * kernel[r, q, f, c] over all that falls on a
+// pixel of y, + bias[f]: the gradient of the input of a convolution of y's size by the kernel. So dx is that
+// convolution of dy, and dkernel its gradient of the kernel, with dy as its input and x as its output's gradient.
 class ConvTranspose final : public Op {
  public:
   ConvTranspose(const ConvParams& params, const OutputPadding& output_padding, bool has_bias,
