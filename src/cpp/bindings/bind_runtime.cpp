@@ -56,12 +56,12 @@ std::vector<double> time_gemm(int64_t m, int64_t n, int64_t k, bool transpose_a,
 // One pass of a convolution alone; pass is "forward", "input_gradient" or "kernel_gradient".
 std::vector<double> time_conv2d(const Shape& x_shape, const Shape& kernel_shape, const std::string& pass,
                                 int64_t stride, const std::string& padding, int64_t groups, DType dtype, int repeats) {
-  const OpPtr op = conv2d({.stride_h = stride,
-                           .stride_w = stride,
-                           .groups = groups,
-                           .same = is_same(padding, "conv2d"),
-                           .algorithm = conv_algorithm()},
-                          false);
+  const OpPtr op = conv({.stride_h = stride,
+                         .stride_w = stride,
+                         .padding = as_padding(padding, "conv2d"),
+                         .groups = groups,
+                         .algorithm = conv_algorithm()},
+                        false);
   const std::vector<Spec> specs{{x_shape, dtype}, {kernel_shape, dtype}};
   const std::vector<Spec> y_spec = op->infer(specs);
   const std::vector<Tensor> x{Tensor::zeros(x_shape, dtype), Tensor::zeros(kernel_shape, dtype)};
