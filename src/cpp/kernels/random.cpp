@@ -120,7 +120,7 @@ void dropout(T* y, const T* x, int64_t n, uint64_t first, const PhiloxKey& key, 
     const int64_t count = n - i < kRandomBlock ? n - i : kRandomBlock;
     for (int64_t at = 0; at < count; at += L) {
       const int width = width_at<T>(at, count);
-      const Vec<T> kept = read(x + i + at, width) * factor;
+      const Vec<T> kept = in_register<T>(read(x + i + at, width)) * factor;
       Vec<T> r = at_least<T>(words + at, threshold) ? kept : Vec<T>{};
       if (accumulate) r += read<T>(y + i + at, width);
       write(y + i + at, r, width);
