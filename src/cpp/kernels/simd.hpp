@@ -120,6 +120,15 @@ FASTNN_INLINE void store_part(double* p, Vec<double> v, int n) {
 }
 #endif
 
+// Keeps a load apart from the choice that its value goes into: AVX-512 would load under the mask, and wait for it.
+template <class T>
+FASTNN_INLINE Vec<T> in_register(Vec<T> v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
+
 // a*b + c in one rounding where the instruction set has it. The build says -ffp-contract=off, so this is the only way
 // a product and a sum are ever fused.
 FASTNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
@@ -230,20 +239,27 @@ FASTNN_INLINE void transpose(Vec<T> (&v)[kLanes<T>]) {
   }
 }
 
-// The lanes in a fixed tree, so that a sum over a vector has one order for every caller.
-template <class T>
-FASTNN_INLINE T sum_lanes(Vec<T> v) {
-  T lanes[kLanes<T>];
-  store(lanes, v);
-  for (int width = kLanes<T> / 2; width >= 1; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  return lanes[0];
+// Lane i is v's lane i + s; the last s are of no use.
+template <class T, int s, int... lane>
+FASTNN_INLINE Vec<T> moved_down(Vec<T> v, Lanes<lane...>) {
+  return __builtin_shufflevector(v, v, ((lane + s) % kLanes<T>)...);
 }
-template <class T>
+// The lanes in a fixed tree, so that a sum over a vector has one order for every caller.
+template <class T, int s = kLanes<T> / 2>
+FASTNN_INLINE T sum_lanes(Vec<T> v) {
+  v += moved_down<T, s>(v, typename LanesUpTo<kLanes<T>>::type{});
+  if constexpr (s > 1)
+    return sum_lanes<T, s / 2>(v);
+  else
+    return v[0];
+}
+template <class T, int s = kLanes<T> / 2>
 FASTNN_INLINE T max_lanes(Vec<T> v) {
-  T best = v[0];
-  for (int i = 1; i < kLanes<T>; ++i) best = (v[i] > best) || (v[i] != v[i]) ? v[i] : best;
-  return best;
+  v = max<T>(v, moved_down<T, s>(v, typename LanesUpTo<kLanes<T>>::type{}));
+  if constexpr (s > 1)
+    return max_lanes<T, s / 2>(v);
+  else
+    return v[0];
 }
 
 }  // namespace
