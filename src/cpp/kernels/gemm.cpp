@@ -13,10 +13,10 @@ constexpr int kRows = kVectorBytes == 64 ? 12 : 6;
 template <class T>
 constexpr int kColumns = kVectors * kLanes<T>;
 
-// acc += A * B for one tap. `last`: columns of the last vector, all of them unless B is unpacked and ends inside it; then
-// nothing behind the row's end is read.
-// The rows of A go in threes from one pointer each, as x86 addresses p, p + s and p + 2 * s: a pointer for each of twelve
-// rows does not fit into the registers. The empty asm keeps the compiler from making one of them.
+// acc += A * B for one tap. `last`: columns of the last vector, all of them unless B is unpacked and ends inside it;
+// then nothing behind the row's end is read. The rows of A go in threes from one pointer each, as x86 addresses p, p +
+// s and p + 2 * s: a pointer for each of twelve rows does not fit into the registers. The empty asm keeps the compiler
+// from making one of them.
 template <class T, int MR, int NV, bool kPart>
 FASTNN_INLINE void multiply(Vec<T> (&acc)[MR][NV], const T* a, const T* b, const GemmArgs<T>& g, int last) {
   constexpr int kThrees = (MR + 2) / 3;
@@ -88,12 +88,17 @@ template <class T, int... MR>
 void run_tiles(const GemmArgs<T>& g) {
   constexpr TilesFn<T> of_rows[][sizeof...(MR) + 1] = {{nullptr, tiles<T, MR, 1>...},
                                                        {nullptr, tiles<T, MR, kVectors>...}};
-  const int64_t whole = g.m / kRows * kRows;
-  for (int64_t j = 0; j < g.n; j += kColumns<T>) {
-    const auto& of_width = of_rows[g.n - j > kLanes<T>];
-    if (whole > 0) of_width[kRows](g, 0, whole, j);
-    if (g.m > whole) of_width[g.m - whole](g, whole, g.m, j);
-  }
+  const int64_t whole = g.m / kRows * kRows, rest = g.m - whole;
+  if (whole > 0)
+    for (int64_t j = 0; j < g.n; j += kColumns<T>) of_rows[g.n - j > kLanes<T>][kRows](g, 0, whole, j);
+  if (rest == 0) return;
+  // One to three rows take more columns at a time, for eight sums that do not wait for each other.
+  constexpr TilesFn<T> wide[] = {nullptr, tiles<T, 1, 8>, tiles<T, 2, 4>, tiles<T, 3, 4>};
+  int64_t j = 0;
+  if (rest <= 3)
+    for (const int64_t width = (rest == 1 ? 8 : 4) * kLanes<T>; j + width <= g.n; j += width)
+      wide[rest](g, whole, g.m, j);
+  for (; j < g.n; j += kColumns<T>) of_rows[g.n - j > kLanes<T>][rest](g, whole, g.m, j);
 }
 
 template <class T>
@@ -126,18 +131,19 @@ void pack_columns(T* panel, const T* source, int64_t col, int64_t k, int width) 
 
 template <class T>
 void pack_b(T* panels, const T* b, int64_t row, int64_t col, int64_t k, int64_t n) {
-  for (int64_t j = 0; j < n; j += kColumns<T>) {
+  int64_t whole = 0;  // columns packed already
+  if (col == 1) {     // row by row, as they lie in memory
+    whole = n / kColumns<T> * kColumns<T>;
+    for (int64_t p = 0; p < k; ++p)
+      for (int64_t j = 0; j < whole; j += kColumns<T>)
+        for (int v = 0; v < kVectors; ++v)
+          store(panels + j * k + p * kColumns<T> + v * kLanes<T>, load(b + p * row + j + v * kLanes<T>));
+  }
+  for (int64_t j = whole; j < n; j += kColumns<T>) {
     const int width = n - j < kColumns<T> ? static_cast<int>(n - j) : kColumns<T>;
     T* panel = panels + j * k;
     const T* source = b + j * col;
-    if (col == 1 && width == kColumns<T>) {
-      for (int64_t p = 0; p < k; ++p)
-        for (int v = 0; v < kVectors; ++v)
-          store(panel + p * kColumns<T> + v * kLanes<T>, load(source + p * row + v * kLanes<T>));
-    } else if (col == 1) {
-      for (int64_t p = 0; p < k; ++p)
-        for (int c = 0; c < kColumns<T>; ++c) panel[p * kColumns<T> + c] = c < width ? source[p * row + c] : T(0);
-    } else if (row == 1) {
+    if (row == 1) {
       pack_columns<T>(panel, source, col, k, width);
     } else {
       for (int64_t p = 0; p < k; ++p)
