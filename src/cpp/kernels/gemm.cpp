@@ -152,6 +152,15 @@ void pack_b(T* panels, const T* b, int64_t row, int64_t col, int64_t k, int64_t 
   }
 }
 
+// Where an asm finds a vector.
+#if defined(FASTNN_AVX2_PAIRS)
+#define FASTNN_IN_VECTOR "+m"  // no register holds it
+#elif defined(__aarch64__)
+#define FASTNN_IN_VECTOR "+w"
+#else
+#define FASTNN_IN_VECTOR "+x"
+#endif
+
 template <class T>
 int64_t peak(int64_t repeats, T* sink) {
   constexpr int kChains = kVectorBytes == 64 ? 24 : 12;
@@ -161,7 +170,7 @@ int64_t peak(int64_t repeats, T* sink) {
   for (int64_t n = 0; n < repeats; ++n) {
 #pragma GCC unroll 24
     for (int i = 0; i < kChains; ++i) acc[i] = fma(x, y, acc[i]);
-    asm volatile("" : "+x"(x), "+x"(y));
+    asm volatile("" : FASTNN_IN_VECTOR(x), FASTNN_IN_VECTOR(y));
   }
   Vec<T> sum = acc[0];
   for (int i = 1; i < kChains; ++i) sum += acc[i];
