@@ -29,7 +29,8 @@ from harness import print_machine, verify  # noqa: E402
 
 ROUNDS = 9
 SHORTEST = 4e-3  # seconds that a side runs in a round
-SPIN = 0.03  # OpenBLAS's threads spin for some 20 ms after its last product
+SPIN = 0.1  # OpenBLAS's threads spin for a while after its last product
+WAKING = 0.02  # a CPU of a virtual machine that slept is late for the first products
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,20 @@ def row(product: Product, dtype: str, threads: int) -> None:
 
     def ours(with_threads: int, repeats: int) -> float:
         fastnn.set_num_threads(with_threads)
-        return statistics.median(
-            _core.time_gemm(p.m, p.n, p.k, dtype, p.transpose_a, p.transpose_b, repeats)
+        waking = int(WAKING / SHORTEST * repeats) if with_threads > 1 else 0
+        times = _core.time_gemm(
+            p.m, p.n, p.k, dtype, p.transpose_a, p.transpose_b, waking + repeats
         )
+        return statistics.median(times[waking:])
 
     def numpy(repeats: int) -> float:
+        waking = int(WAKING / SHORTEST * repeats) if threads > 1 else 0
         times = []
-        for _ in range(repeats):
+        for _ in range(waking + repeats):
             start = time.perf_counter()
             np.matmul(a_view, b_view, out=c)
             times.append(time.perf_counter() - start)
-        return statistics.median(times)
+        return statistics.median(times[waking:])
 
     repeats = max(3, int(SHORTEST / ours(1, 3)))
     seconds: dict[str, list[float]] = {"one": [], "ours": [], "numpy": []}
