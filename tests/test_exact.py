@@ -306,7 +306,17 @@ def test_depthwise_is_a_group_for_every_channel():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "m, k, n", [(1, 1, 1), (5, 300, 7), (64, 33, 65), (13, 520, 31), (150, 17, 300)]
+    "m, k, n",
+    [
+        (1, 1, 1),
+        (5, 300, 7),
+        (64, 33, 65),
+        (13, 520, 31),
+        (150, 17, 300),
+        *((m, 270, 150) for m in (1, 2, 3)),  # few rows, wide tiles
+        (300, 300, 260),  # several blocks of rows, of panels and of products
+        (9, 1024, 300),  # columns of x^T that would fill few sets of a cache
+    ],
 )
 def test_matrix_products_of_integers_are_exact(m, k, n, dtype):
     rng = np.random.default_rng(1)

@@ -66,7 +66,7 @@ FASTNN_INLINE Mask<T> widen(const Index* p) {
   return __builtin_convertvector(kept, Mask<T>);
 }
 // GCC 12 takes bytes apart lane by lane here, at three times the cost of the whole pooling.
-#if defined(__AVX512F__)  // the maskz forms, as the plain ones warn of an uninitialised value
+#if defined(FASTNN_AVX512)  // the maskz forms, as the plain ones warn of an uninitialised value
 template <>
 FASTNN_INLINE Mask<float> widen<float, uint8_t>(const uint8_t* p) {
   return (Mask<float>)_mm512_maskz_cvtepu8_epi32(0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -75,7 +75,7 @@ template <>
 FASTNN_INLINE Mask<double> widen<double, uint8_t>(const uint8_t* p) {
   return (Mask<double>)_mm512_maskz_cvtepu8_epi64(0xFF, _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
-#elif defined(__AVX2__)
+#elif defined(FASTNN_AVX2)
 template <>
 FASTNN_INLINE void narrow<float, uint8_t>(uint8_t* p, Mask<float> v) {
   const __m256i x = (__m256i)v;

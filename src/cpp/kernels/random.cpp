@@ -15,11 +15,11 @@ static_assert(kRandomBlock % kWords == 0);
 
 // The product of the low halves; what stands in the high ones does not matter.
 FASTNN_INLINE Wide multiply_low(Wide a, Wide b) {
-#if defined(__AVX512F__)
+#if defined(FASTNN_AVX512)
   return (Wide)_mm512_maskz_mul_epu32(0xFF, (__m512i)a, (__m512i)b);
-#elif defined(__AVX2__)
+#elif defined(FASTNN_AVX2)
   return (Wide)_mm256_mul_epu32((__m256i)a, (__m256i)b);
-#elif defined(__x86_64__)
+#elif defined(FASTNN_SSE2)
   return (Wide)_mm_mul_epu32((__m128i)a, (__m128i)b);
 #else
   return (a & 0xFFFFFFFFu) * (b & 0xFFFFFFFFu);
@@ -30,10 +30,10 @@ FASTNN_INLINE Wide multiply_low(Wide a, Wide b) {
 FASTNN_INLINE void store_blocks(uint32_t* y, Wide a, Wide b, Wide c, Wide d) {
   const Wide low = (a & 0xFFFFFFFFu) | (b << 32), high = (c & 0xFFFFFFFFu) | (d << 32);
   uint64_t* to = reinterpret_cast<uint64_t*>(y);
-#if defined(__AVX512F__)
+#if FASTNN_VECTOR_BYTES == 64
   store(to, __builtin_shufflevector(low, high, 0, 8, 1, 9, 2, 10, 3, 11));
   store(to + 8, __builtin_shufflevector(low, high, 4, 12, 5, 13, 6, 14, 7, 15));
-#elif defined(__AVX2__)
+#elif FASTNN_VECTOR_BYTES == 32
   store(to, __builtin_shufflevector(low, high, 0, 4, 1, 5));
   store(to + 4, __builtin_shufflevector(low, high, 2, 6, 3, 7));
 #else
