@@ -81,12 +81,21 @@ void tile(const GemmArgs<T>& g, int64_t i, int64_t j) {
 template <class T>
 using TileFn = void (*)(const GemmArgs<T>&, int64_t, int64_t);
 
+// Rows of the next tile when `left` are left. A few rows alone would wait for their multiply-adds: the last two tiles
+// share what they have.
+FASTNN_INLINE int64_t tile_rows(int64_t left) {
+  return left <= kRows ? left : left < kRows + 4 ? (left + 1) / 2 : kRows;
+}
+
 template <class T, int... MR>
 void run_tiles(const GemmArgs<T>& g) {
   constexpr TileFn<T> tiles[][sizeof...(MR) + 1] = {{nullptr, tile<T, MR, 1>...}, {nullptr, tile<T, MR, kVectors>...}};
   for (int64_t j = 0; j < g.n; j += kColumns<T>) {
     const auto& of_width = tiles[g.n - j > kLanes<T>];
-    for (int64_t i = 0; i < g.m; i += kRows) of_width[g.m - i < kRows ? g.m - i : kRows](g, i, j);
+    for (int64_t i = 0, rows = 0; i < g.m; i += rows) {
+      rows = tile_rows(g.m - i);
+      of_width[rows](g, i, j);
+    }
   }
 }
 
