@@ -47,8 +47,8 @@ struct WinogradKernels {
   // u = G g G^T, elementwise over n elements for each of the nine taps g[t * tap + i], computed in double and rounded
   // once. n is a multiple of the vector.
   void (*kernel)(T* u, int64_t point, const T* g, int64_t tap, int64_t n);
-  // dg[t * tap + i] = G^T du G, elementwise over n elements, likewise in double.
-  void (*kernel_gradient)(T* dg, int64_t tap, const T* du, int64_t point, int64_t n);
+  // dg[t * tap + i] = (accumulate ? dg[t * tap + i] : 0) + G^T du G, elementwise over n elements, likewise in double.
+  void (*kernel_gradient)(T* dg, int64_t tap, const T* du, int64_t point, int64_t n, bool accumulate);
 };
 
 }  // namespace fastnn::kernels
