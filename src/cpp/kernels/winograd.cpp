@@ -241,22 +241,27 @@ void kernel(T* u, int64_t point, const T* g, int64_t tap, int64_t n) {
 }
 
 template <class T>
-void kernel_gradient(T* dg, int64_t tap, const T* du, int64_t point, int64_t n, bool accumulate) {
-  for (int64_t e = 0; e < n; e += kLanes<double>) {
-    const int width = width_at<double>(e, n);
-    Doubles half[3][6];
-    for (int j = 0; j < 6; ++j) {
-      Doubles column[6], transformed[3];
-      for (int i = 0; i < 6; ++i) column[i] = widen(du + (6 * i + j) * point + e, width);
-      kernel_gradient_axis(transformed, column);
-      for (int i = 0; i < 3; ++i) half[i][j] = transformed[i];
-    }
-    for (int i = 0; i < 3; ++i) {
-      Doubles row[3];
-      kernel_gradient_axis(row, half[i]);
-      for (int j = 0; j < 3; ++j) narrow(dg + (3 * i + j) * tap + e, row[j], width, accumulate);
-    }
+FASTNN_INLINE void kernel_gradient_of(T* dg, int64_t tap, const T* du, int64_t point, int width, bool accumulate) {
+  Doubles half[3][6];
+  for (int j = 0; j < 6; ++j) {
+    Doubles column[6], transformed[3];
+    for (int i = 0; i < 6; ++i) column[i] = widen(du + (6 * i + j) * point, width);
+    kernel_gradient_axis(transformed, column);
+    for (int i = 0; i < 3; ++i) half[i][j] = transformed[i];
   }
+  for (int i = 0; i < 3; ++i) {
+    Doubles row[3];
+    kernel_gradient_axis(row, half[i]);
+    for (int j = 0; j < 3; ++j) narrow(dg + (3 * i + j) * tap, row[j], width, accumulate);
+  }
+}
+
+template <class T>
+void kernel_gradient(T* dg, int64_t tap, const T* du, int64_t point, int64_t n, bool accumulate) {
+  int64_t e = 0;
+  for (; e + kLanes<double> <= n; e += kLanes<double>)  // of a width that the compiler knows, or each access is a call
+    kernel_gradient_of(dg + e, tap, du + e, point, kLanes<double>, accumulate);
+  if (e < n) kernel_gradient_of(dg + e, tap, du + e, point, static_cast<int>(n - e), accumulate);
 }
 
 template <class T>
