@@ -180,11 +180,12 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
         }
       }
       if (!finish || !whole) continue;
+      typename Finish<T>::Part part(finish);
       const int64_t task_size = (task_end - task_begin) * to_row;
       const int64_t run = panel_tasks == 1 ? task_size : count_f;  // rows of all channels are one run
       for (int64_t n = n0; n < n0 + count_n; ++n)
         for (int64_t at = 0; at < task_size; at += std::max(run, N))
-          finish(to + n * to_size + task_begin * to_row + at + f0, run);
+          part(to + n * to_size + task_begin * to_row + at + f0, run);
     }
   });
 }
