@@ -48,7 +48,8 @@ CONVOLUTIONS = [
         (2, (6, 6), (1, 1), 33, 31),
         (1, (12, 13), (2, 4), 6, 6),
         (20, (16, 17), (3, 3), 2, 3),  # more pixels than one chunk of dW
-        (1, (3, 300), (3, 3), 2, 2),  # a row longer than one block of dW
+        (1, (3, 600), (3, 3), 2, 2),  # a row longer than one block of dW
+        (2, (5, 6), (3, 3), 300, 49),  # panels of the kernel in several tasks
     )
     for options in (
         {},

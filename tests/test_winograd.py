@@ -293,9 +293,11 @@ def test_recorded_functions_notice_a_change():
     assert len(recordings) < 12
 
 
-@pytest.mark.parametrize("filters", [17, 80])
-def test_programs_with_fused_activations_have_the_bits_of_the_ops(filters):
-    x, kernel, bias, _ = make(2, (9, 10), 16, filters, "same", "f4")
+@pytest.mark.parametrize("algorithm", ["winograd", "direct"])
+@pytest.mark.parametrize("channels, filters", [(16, 17), (16, 80), (300, 80)])
+def test_programs_with_fused_activations_have_the_bits_of_the_ops(channels, filters, algorithm):
+    config.conv_algorithm(algorithm)
+    x, kernel, bias, _ = make(2, (9, 10), channels, filters, "same", "f4")
     second = np.random.default_rng(1).standard_normal((3, 3, filters, 18)).astype("f4")
     weights = [fastnn.Variable(kernel), fastnn.Variable(bias), fastnn.Variable(second)]
 

@@ -88,17 +88,29 @@ template <class T, int... MR>
 void run_tiles(const GemmArgs<T>& g) {
   constexpr TilesFn<T> of_rows[][sizeof...(MR) + 1] = {{nullptr, tiles<T, MR, 1>...},
                                                        {nullptr, tiles<T, MR, kVectors>...}};
-  const int64_t whole = g.m / kRows * kRows, rest = g.m - whole;
+  // One to three rows alone would wait for their multiply-adds. Behind others they share rows with the last whole tile;
+  // if there are no others they take more columns at a time, for eight sums that do not wait for each other.
+  constexpr int64_t kFew = 3;
+  int64_t whole = g.m / kRows * kRows, rest = g.m - whole;
+  const bool few = rest > 0 && rest <= kFew;
+  if (few && whole > 0) {
+    whole -= kRows;
+    rest += kRows;
+  }
   if (whole > 0)
     for (int64_t j = 0; j < g.n; j += kColumns<T>) of_rows[g.n - j > kLanes<T>][kRows](g, 0, whole, j);
   if (rest == 0) return;
-  // One to three rows take more columns at a time, for eight sums that do not wait for each other.
   constexpr TilesFn<T> wide[] = {nullptr, tiles<T, 1, 8>, tiles<T, 2, 4>, tiles<T, 3, 4>};
   int64_t j = 0;
-  if (rest <= 3)
+  if (rest <= kFew)
     for (const int64_t width = (rest == 1 ? 8 : 4) * kLanes<T>; j + width <= g.n; j += width)
       wide[rest](g, whole, g.m, j);
-  for (; j < g.n; j += kColumns<T>) of_rows[g.n - j > kLanes<T>][rest](g, whole, g.m, j);
+  const int64_t first = rest > kRows ? (rest + 1) / 2 : rest;
+  for (; j < g.n; j += kColumns<T>) {
+    const auto& of_width = of_rows[g.n - j > kLanes<T>];
+    of_width[first](g, whole, whole + first, j);
+    if (first < rest) of_width[rest - first](g, whole + first, g.m, j);
+  }
 }
 
 template <class T>

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/parallel.hpp"
+#include "core/per_thread.hpp"
 #include "core/scratch.hpp"
 #include "kernels/table.hpp"
 #include "ops/convolution.hpp"
@@ -20,13 +21,18 @@ std::atomic<ConvAlgorithm> g_algorithm{ConvAlgorithm::automatic};
 
 // Multiply-adds that one task of a parallel loop should hold.
 constexpr int64_t kTaskFmas = 32 * kChunkWork;
-// Images of a task are tiled together while their pixels stay in L2.
+// Images of a task are tiled together while their pixels stay in L2, and so are panels of the kernel.
 constexpr int64_t kGroupBytes = 256 * 1024;
+constexpr int64_t kPanelBytes = 320 * 1024;
+// A batch that has so many tasks or more keeps a few threads busy.
+constexpr int64_t kTasks = 8;
 // dW: pixels summed in one chain while x and dy stay in cache, and pixels of one task with partial sums of its own.
-constexpr int64_t kBlockPixels = 256;
+constexpr int64_t kBlockPixels = 512;
 constexpr int64_t kChunkPixels = 2048;
 constexpr int64_t kMaxChunks = 32;
 constexpr int64_t kFilterBlock = 128;
+// dy is read where it lies if a pixel's filters are whole vectors in so many bytes.
+constexpr int64_t kWholeBytes = 128;
 
 // What Winograd's convolution needs to be the faster one, measured with AVX2 and AVX-512: channels and filters, pixels
 // along the output's sides, and the share of its tiles of 4 x 4 that lies inside the output (in eighths: 5 x 5 outputs
@@ -47,6 +53,20 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
   const int64_t taps = row_taps * column_taps;
   const int64_t pixels = rows.count * columns.count;
   if (pixels == 0 || N == 0 || to_image.n == 0) return;
+  if (taps == 0 && !bias) {  // pixels that no tap reaches, of strides longer than the kernel
+    if (!accumulate)
+      parallel_for(
+          to_image.n * rows.count, grain_for(columns.count * to_image.channels / 4), [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i) {
+              T* const row = to + (i / rows.count * to_image.h + i % rows.count * rows.to_step + rows.to_first) *
+                                      to_image.w * to_image.channels;
+              for (int64_t u = 0; u < columns.count; ++u)
+                std::memset(row + (u * columns.to_step + columns.to_first) * to_image.channels, 0,
+                            static_cast<size_t>(to_image.channels) * sizeof(T));
+            }
+          });
+    return;
+  }
   if (runs_folded<T>(rows, columns, K, N, groups)) {
     run_folded(rows, columns);
     return;
@@ -68,28 +88,37 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
     }
   });
 
-  // Tasks of some images and some rows. How pixels are grouped changes no bit, so it may follow the batch.
+  // Tasks of some panels, images and rows. A task's panels stay in L2 over all its rows, and a few tasks busy a few
+  // threads; taps at the borders of the columns have whole tiles where tasks have many rows. How pixels are grouped
+  // changes no bit, so it may follow the batch.
   const int64_t row_fmas = std::max<int64_t>(1, columns.count * taps * K * N * groups);
   const int64_t image_bytes = (from_image.h * from_image.w * from_image.channels + pixels * to_image.channels) *
                               static_cast<int64_t>(sizeof(T));
   int64_t images =
       std::max(kTaskFmas / (row_fmas * rows.count), std::min(mr, kGroupBytes / std::max<int64_t>(1, image_bytes)));
-  images = std::clamp<int64_t>(images, 1, to_image.n);
-  const int64_t task_rows = images > 1 ? rows.count : std::clamp<int64_t>(4 * kTaskFmas / row_fmas, 1, rows.count);
-  const int64_t image_tasks = (to_image.n + images - 1) / images, row_tasks = (rows.count + task_rows - 1) / task_rows;
+  images = std::clamp<int64_t>(images, 1, std::max<int64_t>(1, to_image.n / kTasks));
+  if (images > mr) images -= images % mr;
+  const int64_t image_tasks = (to_image.n + images - 1) / images;
+  const int64_t most_rows = std::max((rows.count * image_tasks + kTasks - 1) / kTasks, kTaskFmas / row_fmas);
+  const int64_t task_rows = std::clamp<int64_t>(most_rows, 1, rows.count);
+  const int64_t row_tasks = (rows.count + task_rows - 1) / task_rows;
+  const int64_t fit = std::max<int64_t>(1, kPanelBytes / std::max<int64_t>(1, panel * static_cast<int64_t>(sizeof(T))));
+  const int64_t panel_tasks = (panels + fit - 1) / fit, task_columns = (panels + panel_tasks - 1) / panel_tasks * nr;
+  const int64_t tasks = panel_tasks * image_tasks * row_tasks;
 
-  Scratch<const T*> pointers(image_tasks * row_tasks * 2 * taps);
+  Scratch<const T*> pointers(tasks * 2 * taps);
   const int64_t from_row = from_image.w * from_image.channels, to_row = to_image.w * to_image.channels;
   const int64_t from_size = from_image.h * from_row, to_size = to_image.h * to_row;
   const bool whole_rows = groups == 1;                           // neighbouring pixels are one run of channels
   const bool whole = rows.to_step == 1 && columns.to_step == 1;  // a task's rows have all their pixels
 
-  parallel_for(image_tasks * row_tasks, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const T** const a = &pointers[task * 2 * taps];
       const T** const b = a + taps;
-      const int64_t n0 = task / row_tasks * images, count_n = std::min(images, to_image.n - n0);
+      const int64_t n0 = task / row_tasks % image_tasks * images, count_n = std::min(images, to_image.n - n0);
       const int64_t task_begin = task % row_tasks * task_rows, task_end = std::min(task_begin + task_rows, rows.count);
+      const int64_t f0 = task / row_tasks / image_tasks * task_columns, count_f = std::min(task_columns, N - f0);
       for (const Segment& rs : rows.segments) {
         const int64_t u0 = std::max(rs.begin, task_begin), count_u = std::min(rs.end, task_end) - u0;
         if (count_u <= 0) continue;
@@ -102,9 +131,9 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
                         {count_u, rows.from_step * from_row, rows.to_step * to_row},
                         {count_n, from_size, to_size}};
           auto cost = [&](const Along& axis) {
-            const int64_t rest = axis.count % mr;  // a short tile still waits for its multiply-adds
-            return (axis.count - rest + (rest == 0 ? 0 : std::max<int64_t>(rest, 4))) *
-                   (count_n * count_u * count_v / axis.count);
+            // Each tile reads the panels once, and a short one still waits for its multiply-adds.
+            const int64_t tiles = (axis.count + mr - 1) / mr;
+            return (std::max<int64_t>(axis.count, 4) + tiles) * (count_n * count_u * count_v / axis.count);
           };
           for (int i = 1; i < 3; ++i)
             if (cost(along[i]) < cost(along[0])) std::swap(along[0], along[i]);
@@ -127,10 +156,10 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
                       run = cs.last_tap - q;
                     a[used] = from + (from_at + rows.taps[r].offset * from_row +
                                       columns.taps[q].offset * from_image.channels + g * K);
-                    b[used++] = &packed[g * panels * panel + (r * column_taps + q) * K * nr];
+                    b[used++] = &packed[(g * panels + f0 / nr) * panel + (r * column_taps + q) * K * nr];
                   }
                 gemm.run({.m = along[0].count,
-                          .n = N,
+                          .n = count_f,
                           .k = K * std::max<int64_t>(run, 1),
                           .taps = used,
                           .a = a,
@@ -140,17 +169,21 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
                           .b_row = nr,
                           .b_panel = panel,
                           .b_padded = true,
-                          .c = to + to_at + g * N,
+                          .c = to + to_at + g * N + f0,
                           .c_row = along[0].to,
-                          .bias = bias ? bias + g * N : nullptr,
+                          .bias = bias ? bias + g * N + f0 : nullptr,
                           .accumulate = accumulate});
               }
             }
         }
       }
-      if (finish && whole)
-        for (int64_t n = n0; n < n0 + count_n; ++n)
-          finish(to + n * to_size + task_begin * to_row, (task_end - task_begin) * to_row);
+      if (!finish || !whole) continue;
+      typename Finish<T>::Part part(finish);
+      const int64_t task_size = (task_end - task_begin) * to_row;
+      const int64_t run = panel_tasks == 1 ? task_size : count_f;  // rows of all channels are one run
+      for (int64_t n = n0; n < n0 + count_n; ++n)
+        for (int64_t at = 0; at < task_size; at += std::max(run, N))
+          part(to + n * to_size + task_begin * to_row + at + f0, run);
     }
   });
 }
@@ -208,21 +241,25 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
         }
   }
 
-  Scratch<T> packed(tasks * block_pixels * filter_block);
+  const bool apart = F % kernels_for<T>().conv.lanes != 0 || filters * static_cast<int64_t>(sizeof(T)) > kWholeBytes;
+  const int64_t b_row = apart ? nr : filters;
+  const PerThread<T> packed(apart ? block_pixels * filter_block : 0, tasks);
   Scratch<T> partial(chunks == 1 && !accumulate ? 0 : chunks * size);
   T* const sums = chunks == 1 && !accumulate ? dw : partial.data();
   parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t chunk = task / (groups * filter_blocks), g = task / filter_blocks % groups;
       const int64_t f0 = task % filter_blocks * filter_block, count_f = std::min(filter_block, F - f0);
-      T* const panels = &packed[task * block_pixels * filter_block];
+      const auto memory = packed.take();
+      T* const panels = memory.data();
       T* const sum = sums + chunk * size + g * F + f0;
       for (int64_t i = 0; i < wh.size * ww.size * C; ++i)
         std::memset(sum + i * filters, 0, static_cast<size_t>(count_f) * sizeof(T));
       const int64_t chunk_end = std::min((chunk + 1) * chunk_rows, rows);
       for (int64_t row0 = chunk * chunk_rows; row0 < chunk_end; row0 += block_rows) {
         const int64_t row1 = std::min(row0 + block_rows, chunk_end), block = (row1 - row0) * ww.out;
-        gemm.pack_b(panels, dy + row0 * ww.out * filters + g * F + f0, filters, 1, block, count_f);
+        const T* const dy_block = dy + row0 * ww.out * filters + g * F + f0;
+        if (apart) gemm.pack_b(panels, dy_block, filters, 1, block, count_f);
         for (int64_t r = 0; r < wh.size; ++r)
           for (const Unit& unit : units) {
             // Products run along a row of outputs, or down a column where that is longer (at the borders).
@@ -241,9 +278,9 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
                           .a_row = 1,
                           .a_col = down ? wh.stride * in.w * in.channels : ww.stride * in.channels,
                           .b = b,
-                          .b_row = down ? ww.out * nr : nr,
-                          .b_panel = block * nr,
-                          .b_padded = true,
+                          .b_row = down ? ww.out * b_row : b_row,
+                          .b_panel = apart ? block * nr : nr,
+                          .b_padded = apart,
                           .c = sum + (r * ww.size + unit.q0) * C * filters,
                           .c_row = filters,
                           .bias = nullptr,
@@ -257,7 +294,7 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
               const int64_t n = row / wh.out, h = row % wh.out * wh.stride + r * wh.dilation - wh.before;
               const int64_t w = v * ww.stride + unit.q0 * ww.dilation - ww.before;
               a[used] = x + ((n * in.h + h) * in.w + w) * in.channels + g * C;
-              b[used++] = panels + ((row - row0) * ww.out + v) * nr;
+              b[used++] = (apart ? panels : dy_block) + ((row - row0) * ww.out + v) * b_row;
             };
             const Reach reach = reaches[r];
             for (int64_t row = row0; row < row1;) {  // image by image, the rows that have this tap
