@@ -6,7 +6,7 @@ import statistics
 
 import fastnn
 from fastnn import _core
-from harness import print_machine
+from fastnn.bench.harness import print_machine
 
 PROBLEMS = ((1024, 1024, 1024), (128, 512, 512), (64, 64, 64))
 

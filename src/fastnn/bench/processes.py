@@ -1,0 +1,173 @@
+"""Sides of a comparison, each in a process of its own, and the race between them.
+
+A process each, so that no library's threads spin while another is timed, every library reads the same
+number of threads from its environment, and one that hangs or crashes loses its own column only.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from typing import Any
+
+from fastnn.bench.harness import Timing, disagreement
+
+PAUSE = 0.05  # seconds after which thread pools (OpenBLAS's spins longest) sleep
+
+
+class NoResult(Exception):
+    """A side failed, or took too long; the message says which."""
+
+
+class Side:
+    """The process of one library in one mode."""
+
+    def __init__(self, library: str, mode: str, threads: int, limit: float) -> None:
+        self.library, self.mode, self.limit = library, mode, limit
+        self._pipe, child = connection.Pipe()
+        with _bound_to(threads):
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "fastnn.bench.worker", str(child.fileno()), library, mode],
+                env={**os.environ, **_environment(threads)},
+                pass_fds=[child.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        child.close()
+        self._failure: str | None = None
+        try:
+            self.version = self._answer()
+        except NoResult:
+            self.version = "?"
+
+    def ask(self, *request: Any) -> Any:
+        """What the worker's method of that name returns. Raises NoResult, from then on at once."""
+        if self._failure is None:
+            self._pipe.send(request)
+        return self._answer()
+
+    def _answer(self) -> Any:
+        if self._failure is not None:
+            raise NoResult(self._failure)
+        try:
+            if not self._pipe.poll(self.limit):
+                self._fail(f"no result in {self.limit:.0f} s")
+            done, answer = self._pipe.recv()
+        except (EOFError, ConnectionError):
+            self._fail("the process died")
+        if not done:
+            self._fail(answer)
+        return answer
+
+    def _fail(self, why: str) -> None:
+        self._failure = why
+        self.close()
+        raise NoResult(why)
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def _environment(threads: int) -> dict[str, str]:
+    count = str(threads)
+    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    return {
+        **dict.fromkeys(pools, count),
+        "JAX_PLATFORMS": "cpu",
+        "TF_ENABLE_ONEDNN_OPTS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+@contextmanager
+def _bound_to(threads: int) -> Iterator[None]:
+    """Children get as many CPUs as threads: XLA and TensorFlow make a thread for each CPU they may use."""
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cpus)[:threads])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cpus)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One side's figure for one problem."""
+
+    section: str
+    problem: str
+    library: str
+    mode: str
+    timing: Timing | None  # seconds; None where there is no result
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to look: seconds of turns for one problem, and their number at least and at most."""
+
+    seconds: float = 20.0
+    least: int = 5
+    most: int = 15
+
+
+@dataclass
+class _Runner:
+    side: Side
+    failure: str | None = None
+    seconds: list[float] = field(default_factory=list)
+
+
+def race(
+    section: str,
+    problem: str,
+    sides: Mapping[str, Side],
+    request: tuple[Any, ...],
+    tolerance: float,
+    effort: Effort,
+) -> list[Row]:
+    """Prepare all sides, compare their answers with the first's, and time them in turn."""
+    runners = [_Runner(side) for side in sides.values()]
+    expected: Any = None
+    for runner in runners:
+        try:
+            answer = runner.side.ask(*request)
+            if expected is None:
+                expected = answer
+            runner.failure = disagreement(answer, expected, tolerance)
+            if runner.failure is None:
+                runner.side.ask("turn")  # finds out how many calls make a turn
+        except NoResult as error:
+            runner.failure = str(error)
+    start = time.perf_counter()
+    for done in range(effort.most):
+        if done >= effort.least and time.perf_counter() - start > effort.seconds:
+            break
+        for runner in runners:
+            if runner.failure is None:
+                time.sleep(PAUSE)
+                try:
+                    runner.seconds.append(runner.side.ask("turn"))
+                except NoResult as error:
+                    runner.failure = str(error)
+    return [
+        Row(
+            section,
+            problem,
+            runner.side.library,
+            runner.side.mode,
+            None if runner.failure else Timing.of(runner.seconds),
+            runner.failure,
+        )
+        for runner in runners
+    ]

@@ -1,0 +1,116 @@
+"""What was measured: printed as Markdown while it comes, then as JSON and a chart."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import fastnn
+from fastnn import _core
+from fastnn.bench.harness import cpu_name
+from fastnn.bench.processes import Row
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """The facts that the figures belong to."""
+    return {
+        "cpu": cpu_name(),
+        "isa": _core.isa,
+        "threads": threads,
+        "peak_gflops_per_thread": round(_core.measure_peak(), 1),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def duration(seconds: float) -> str:
+    """Three digits and a unit."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            break
+    value = seconds / size
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f} {unit}"
+
+
+def cell(row: Row | None) -> str:
+    if row is None:
+        return "–"
+    if row.timing is None:
+        return row.failure or "?"
+    return f"{duration(row.timing.median)} ±{row.timing.spread:.0%}"
+
+
+def ratios(rows: Sequence[Row]) -> dict[str, float]:
+    """By library, and as "best": how many times the first row's time its best mode takes."""
+    ours = rows[0].timing
+    if ours is None:
+        return {}
+    best: dict[str, float] = {}
+    for row in rows:
+        if row.library != "fastnn" and row.timing is not None:
+            ratio = row.timing.median / ours.median
+            best[row.library] = min(ratio, best.get(row.library, math.inf))
+    return {**best, "best": min(best.values())} if best else {}
+
+
+class Table:
+    """A Markdown table whose rows are printed as they come."""
+
+    def __init__(self, title: str, columns: Sequence[str], widths: Mapping[str, int]) -> None:
+        self.widths = [max(len(column), widths.get(column, 0)) for column in columns]
+        print(f"\n### {title}\n", flush=True)
+        self.add(columns)
+        self.add(["-" * width for width in self.widths])
+
+    def add(self, cells: Iterable[str]) -> None:
+        padded = (c.ljust(w) for c, w in zip(cells, self.widths, strict=True))
+        print(f"| {' | '.join(padded)} |", flush=True)
+
+
+class Comparison:
+    """The table of one section: a line per problem, a column per side, the ratios, their means."""
+
+    def __init__(self, title: str, problems: Iterable[str], sides: Sequence[str]) -> None:
+        self.sides = sides
+        self.libraries = list(dict.fromkeys(side.split()[0] for side in sides))[1:]
+        quotients = [f"{library} / fastnn" for library in self.libraries]
+        if len(self.libraries) > 1:
+            quotients.append("best / fastnn")
+        widths = dict.fromkeys(sides, 13) | {"": max(map(len, problems), default=0)}
+        self.table = Table(title, ["", *sides, *quotients], widths)
+        self.found: list[dict[str, float]] = []
+
+    def add(self, problem: str, rows: Sequence[Row]) -> None:
+        by_side = {f"{row.library} {row.mode}".strip(): row for row in rows}
+        found = ratios(rows)
+        self.found.append(found)
+        cells = [cell(by_side.get(side)) for side in self.sides]
+        self.table.add([problem, *cells, *self._ratios(found)])
+
+    def close(self) -> None:
+        """The line of geometric means, over the problems that a library has a result for."""
+        means = {}
+        for key in (*self.libraries, "best"):
+            values = [found[key] for found in self.found if key in found]
+            if len(values) > 1:
+                means[key] = statistics.geometric_mean(values)
+        if means:
+            self.table.add(["geometric mean", *("" for _ in self.sides), *self._ratios(means)])
+
+    def _ratios(self, found: Mapping[str, float]) -> list[str]:
+        keys = [*self.libraries, *(["best"] if len(self.libraries) > 1 else [])]
+        return [f"{found[key]:.2f}x" if key in found else "–" for key in keys]
+
+
+def write_json(path: Path, facts: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """Everything, for other programs."""
+    results = [asdict(row) for row in rows]
+    path.write_text(
+        json.dumps({**facts, "fastnn": fastnn.__version__, "results": results}, indent=1)
+    )

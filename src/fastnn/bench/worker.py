@@ -1,0 +1,98 @@
+"""The process in which one side of a comparison lives, alone with its thread pool; the parent asks over a pipe.
+
+`python -m fastnn.bench.worker PIPE LIBRARY MODE`, started by processes.py.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastnn.bench.harness import Turns
+from fastnn.bench.problems import PROBLEMS
+
+
+class Worker:
+    """Serves requests: a method each."""
+
+    def __init__(self, library: str, mode: str) -> None:
+        self.library = importlib.import_module(f"fastnn.bench.sides.with_{library}")
+        self.mode = mode
+        self.calls = 1  # how many of what is reported are in one call
+
+    def version(self) -> str:
+        return str(self.library.version())
+
+    def train(self, name: str, batch: int) -> list[float]:
+        """Get ready to train; the losses of the first three steps."""
+        problem = PROBLEMS[name]
+        training = self.library.train(problem, batch, self.mode)
+        losses = [training.step() for _ in range(3)]
+        self._ready(training.epoch, problem.steps)
+        return losses
+
+    def infer(self, name: str, batch: int) -> Any:
+        """Get ready to predict; the prediction."""
+        call = self.library.infer(PROBLEMS[name], batch, self.mode)
+        self._ready(call)
+        return np.array(call())
+
+    def turn(self) -> float:
+        """Seconds a step, prediction or operation takes; at the first turn after finding out how many fill a turn."""
+        if self.turns is None:
+            self.turns = Turns(self.call, shortest=0.02)
+        return self.turns.seconds() / self.calls
+
+    def memory(self, name: str, batch: int) -> int:
+        """Bytes by which a training step's peak is above what the process held before the first one."""
+        training = self.library.train(PROBLEMS[name], batch, self.mode)
+        before = _status("VmRSS")
+        training.step()  # whatever is compiled is compiled here
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+        training.step()
+        training.step()
+        return _status("VmHWM") - before
+
+    def _ready(self, call: Callable[[], Any], calls: int = 1) -> None:
+        self.call, self.calls = call, calls
+        self.turns: Turns | None = None
+
+
+def _status(field: str) -> int:
+    """A size in bytes from /proc/self/status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+def main() -> None:
+    pipe = Connection(int(sys.argv[1]))
+    try:
+        worker = Worker(*sys.argv[2:])
+        pipe.send((True, worker.version()))
+    except Exception as error:
+        pipe.send((False, _sentence(error)))
+        return
+    while True:
+        try:
+            request, *arguments = pipe.recv()
+        except EOFError:  # the parent has closed its end
+            return
+        try:
+            pipe.send((True, getattr(worker, request)(*arguments)))
+        except Exception as error:
+            pipe.send((False, _sentence(error)))
+
+
+def _sentence(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"
+
+
+if __name__ == "__main__":
+    main()
