@@ -96,11 +96,29 @@ def _windows(padded: Array, kh: int, kw: int, stride: int, oh: int, ow: int) -> 
     )
 
 
-class Conv2D(Layer):
+class _Linear(Layer):
+    """A layer whose backward has two parts. The first one of a network saves the second: nobody asks for the
+    gradient of the data."""
+
+    is_first = False
+
+    def weight_gradients(self, dy: Array) -> None:
+        """Fills `gradients`."""
+        raise NotImplementedError
+
+    def input_gradient(self, dy: Array) -> Array:
+        """The gradient with respect to x."""
+        raise NotImplementedError
+
+    def backward(self, dy: Array) -> Array:
+        self.weight_gradients(dy)
+        return dy[:0] if self.is_first else self.input_gradient(dy)
+
+
+class Conv2D(_Linear):
     """Convolution of any stride with "same" or "valid" padding.
 
-    x (N, H, W, C), kernel (kh, kw, C, F), bias (F) -> (N, OH, OW, F). The first layer of a network
-    saves work with `input_gradient=False`: nobody asks for the gradient of the images.
+    x (N, H, W, C), kernel (kh, kw, C, F), bias (F) -> (N, OH, OW, F).
     """
 
     def __init__(
@@ -109,11 +127,9 @@ class Conv2D(Layer):
         bias: Array | None = None,
         strides: int = 1,
         padding: str = "same",
-        *,
-        input_gradient: bool = True,
     ) -> None:
         super().__init__(kernel, *(() if bias is None else (bias,)))
-        self.strides, self.padding, self.input_gradient = strides, padding, input_gradient
+        self.strides, self.padding = strides, padding
 
     def forward(self, x: Array, training: bool) -> Array:
         kernel, *bias = self.weights
@@ -162,15 +178,15 @@ class Conv2D(Layer):
                 np.copyto(columns[i, j], taps.transpose(3, 0, 1, 2))
         return columns.reshape(kh * kw * c, -1).T
 
-    def backward(self, dy: Array) -> Array:
-        kernel, *bias = self.weights
-        f = kernel.shape[-1]
+    def weight_gradients(self, dy: Array) -> None:
+        dkernel, *dbias = self.gradients
+        f = dy.shape[-1]
         rows = dy.reshape(-1, f)
-        np.dot(self.patches.T, rows, out=self.gradients[0].reshape(-1, f))
-        if bias:
-            self._sum_rows(rows, self.gradients[1])
-        if not self.input_gradient:
-            return dy[:0]
+        np.dot(self.patches.T, rows, out=dkernel.reshape(-1, f))
+        if dbias:
+            self._sum_rows(rows, dbias[0])
+
+    def input_gradient(self, dy: Array) -> Array:
         return self._dx_by_convolution(dy) if self.strides == 1 else self._dx_by_scattering(dy)
 
     def _dx_by_convolution(self, dy: Array) -> Array:
@@ -206,7 +222,7 @@ class Conv2D(Layer):
         return dpadded[:, top : top + h, left : left + w]
 
 
-class DepthwiseConv2D(Layer):
+class DepthwiseConv2D(_Linear):
     """Each channel convolved with its own kernel, stride 1, "same" padding: a sum of shifted products.
 
     x (N, H, W, C), kernel (kh, kw, C) -> (N, H, W, C).
@@ -226,8 +242,7 @@ class DepthwiseConv2D(Layer):
                 y += np.multiply(self.padded[:, i : i + h, j : j + w], kernel[i, j], out=product)
         return y
 
-    def kernel_gradient(self, dy: Array) -> Array:
-        """Fills and returns the kernel's gradient."""
+    def weight_gradients(self, dy: Array) -> None:
         kh, kw, _ = self.weights[0].shape
         _, h, w, _ = self.shape
         (dkernel,) = self.gradients
@@ -236,10 +251,8 @@ class DepthwiseConv2D(Layer):
                 np.einsum(
                     "nhwc,nhwc->c", self.padded[:, i : i + h, j : j + w], dy, out=dkernel[i, j]
                 )
-        return dkernel
 
     def input_gradient(self, dy: Array) -> Array:
-        """The gradient with respect to x."""
         (kernel,) = self.weights
         kh, kw, _ = kernel.shape
         _, h, w, _ = self.shape
@@ -252,10 +265,6 @@ class DepthwiseConv2D(Layer):
                 taps += np.multiply(dy, kernel[i, j], out=product)
         top, left = (kh - 1) // 2, (kw - 1) // 2
         return dpadded[:, top : top + h, left : left + w]
-
-    def backward(self, dy: Array) -> Array:
-        self.kernel_gradient(dy)
-        return self.input_gradient(dy)
 
 
 class BatchNormalization(Layer):
@@ -409,15 +418,8 @@ class Dropout(Layer):
         return np.multiply(dy, self.mask, out=self._buffer("dx", dy.shape, dy.dtype))
 
 
-class Dense(Layer):
-    """y = x @ kernel + bias. x (N, K), kernel (K, M) -> (N, M).
-
-    `input_gradient=False` as in `Conv2D`.
-    """
-
-    def __init__(self, kernel: Array, bias: Array, *, input_gradient: bool = True) -> None:
-        super().__init__(kernel, bias)
-        self.input_gradient = input_gradient
+class Dense(_Linear):
+    """y = x @ kernel + bias. x (N, K), kernel (K, M) -> (N, M)."""
 
     def forward(self, x: Array, training: bool) -> Array:
         kernel, bias = self.weights
@@ -426,18 +428,19 @@ class Dense(Layer):
         y += bias
         return y
 
-    def backward(self, dy: Array) -> Array:
-        kernel, _ = self.weights
+    def weight_gradients(self, dy: Array) -> None:
         dkernel, dbias = self.gradients
         np.dot(self.x.T, dy, out=dkernel)
         self._sum_rows(dy, dbias)
-        if not self.input_gradient:
-            return dy[:0]
+
+    def input_gradient(self, dy: Array) -> Array:
+        kernel, _ = self.weights
         return np.dot(dy, kernel.T, out=self._buffer("dx", self.x.shape, dy.dtype))
 
 
 class Residual(Layer):
-    """x -> body(x) + shortcut(x), with no shortcut body(x) + x. Both are layers in a row.
+    """x -> body(x) + shortcut(x), with no shortcut body(x) + x. Both are layers in a row, the body without ReLU at its
+    ends (it would overwrite what the other reads).
 
     Reference: He, Zhang, Ren, Sun (2015), arXiv:1512.03385.
     """
@@ -518,6 +521,8 @@ class Network:
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = list(layers)
+        if isinstance(self.layers[0], _Linear):
+            self.layers[0].is_first = True
         leaves = [leaf for layer in self.layers for leaf in layer.leaves()]
         self.theta = np.concatenate([w.ravel() for leaf in leaves for w in leaf.weights])
         self.gradient = np.zeros_like(self.theta)
@@ -581,7 +586,7 @@ def demo_network(
     for block in (weights[:6], weights[6:12]):
         kernel, bias, gamma, beta, mean, variance = block
         layers += [
-            Conv2D(kernel, bias, input_gradient=bool(layers)),
+            Conv2D(kernel, bias),
             BatchNormalization(gamma, beta, mean, variance, momentum),
             ReLU(),
             MaxPooling2D(),

@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import fastnn
-from fastnn.bench import models, report
+from fastnn.bench import footprint, models, operations, report
 from fastnn.bench.options import PEERS, Options, installed, known
 from fastnn.bench.processes import Row
 
 __all__ = ["SECTIONS", "main"]
 
 SECTIONS: dict[str, Callable[[Options], Iterator[Row]]] = {
+    "ops": operations.operations,
     "models": models.training,
+    "inference": models.inference,
+    "growth": models.growth,
+    "memory": footprint.memory,
+    "footprint": footprint.footprint,
 }
 
 

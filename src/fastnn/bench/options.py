@@ -38,13 +38,18 @@ class Options:
         """Whether `--only` leaves the problem in."""
         return not self.only or any(part.lower() in problem.lower() for part in self.only)
 
-    def sides(self, modes: Mapping[str, Sequence[str]]) -> dict[str, Side]:
-        """Processes for fastnn and the peers, in the modes that make sense."""
-        return {
-            f"{library} {mode}".strip(): Side(library, mode, self.threads, self.limit)
-            for library in ("fastnn", *self.peers)
-            for mode in modes.get(library, ())
-        }
+    def modes(self, modes: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+        """fastnn and the peers, each with its modes."""
+        libraries = ("fastnn", *self.peers)
+        return [(library, mode) for library in libraries for mode in modes.get(library, ())]
+
+    def columns(self, modes: Mapping[str, Sequence[str]]) -> list[str]:
+        """What tables call them."""
+        return [f"{library} {mode}".strip() for library, mode in self.modes(modes)]
+
+    def sides(self, modes: Mapping[str, Sequence[str]]) -> list[Side]:
+        """Their processes."""
+        return [Side(*side, self.threads, self.limit) for side in self.modes(modes)]
 
 
 def known(kind: str, names: Iterable[str], existing: Sequence[str]) -> tuple[str, ...]:
@@ -56,9 +61,7 @@ def known(kind: str, names: Iterable[str], existing: Sequence[str]) -> tuple[str
     return names
 
 
-def installed(peers: Iterable[str]) -> tuple[list[str], list[str]]:
+def installed(peers: Sequence[str]) -> tuple[list[str], list[str]]:
     """The peers that can be imported, and those that cannot."""
-    there, missing = [], []
-    for peer in peers:
-        (missing if importlib.util.find_spec(peer) is None else there).append(peer)
-    return there, missing
+    there = [peer for peer in peers if importlib.util.find_spec(peer) is not None]
+    return there, [peer for peer in peers if peer not in there]

@@ -26,6 +26,11 @@ class Problem:
     def is_convnet(self) -> bool:
         return len(self.shape) == 3
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether scikit-learn has the same net: dense layers, and one output for each class."""
+        return not self.is_convnet and self.classes > 2
+
     def weights(self) -> list[list[Array]]:
         return nets.initial_weights(self.layers, self.shape)
 

@@ -1,7 +1,8 @@
 """Sides of a comparison, each in a process of its own, and the race between them.
 
-A process each, so that no library's threads spin while another is timed, every library reads the same
-number of threads from its environment, and one that hangs or crashes loses its own column only.
+A process each, so that every library reads the same number of threads from its environment, and one
+that hangs or crashes loses its own column only. A worker answers when its threads have stopped spinning
+(OpenBLAS's wait 100 ms for more), so that they do not slow the next side.
 """
 
 from __future__ import annotations
@@ -10,15 +11,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import connection
 from typing import Any
 
 from fastnn.bench.harness import Timing, disagreement
-
-PAUSE = 0.05  # seconds after which thread pools (OpenBLAS's spins longest) sleep
 
 
 class NoResult(Exception):
@@ -108,8 +107,27 @@ class Row:
     problem: str
     library: str
     mode: str
-    timing: Timing | None  # seconds; None where there is no result
-    failure: str | None = None
+    timing: Timing | None = None  # seconds
+    failure: str | None = None  # why there is no result
+    size: int | None = None  # bytes
+    rate: float | None = None  # FLOP/s
+    share: float | None = None  # of the FMA peak of all threads
+
+    @property
+    def figure(self) -> float | None:
+        """What is compared: seconds or bytes."""
+        return self.size if self.timing is None else self.timing.median
+
+    def named(self, problem: str) -> Row:
+        """The row under another name."""
+        return replace(self, problem=problem)
+
+    def with_rate(self, flops: float, peak: float) -> Row:
+        """The row with the arithmetic that its time stands for."""
+        if self.timing is None:
+            return self
+        rate = flops / self.timing.median
+        return replace(self, rate=rate, share=rate / peak)
 
 
 @dataclass(frozen=True)
@@ -131,20 +149,21 @@ class _Runner:
 def race(
     section: str,
     problem: str,
-    sides: Mapping[str, Side],
-    request: tuple[Any, ...],
-    tolerance: float,
+    sides: Sequence[Side],
+    requests: Sequence[tuple[Any, ...]],
+    tolerance: float | None,
     effort: Effort,
 ) -> list[Row]:
-    """Prepare all sides, compare their answers with the first's, and time them in turn."""
-    runners = [_Runner(side) for side in sides.values()]
+    """Prepare all sides, compare their answers with the first's (within a tolerance), and time them in turn."""
+    runners = [_Runner(side) for side in sides]
     expected: Any = None
-    for runner in runners:
+    for runner, request in zip(runners, requests, strict=True):
         try:
             answer = runner.side.ask(*request)
             if expected is None:
                 expected = answer
-            runner.failure = disagreement(answer, expected, tolerance)
+            if tolerance is not None:
+                runner.failure = disagreement(answer, expected, tolerance)
             if runner.failure is None:
                 runner.side.ask("turn")  # finds out how many calls make a turn
         except NoResult as error:
@@ -155,7 +174,6 @@ def race(
             break
         for runner in runners:
             if runner.failure is None:
-                time.sleep(PAUSE)
                 try:
                     runner.seconds.append(runner.side.ask("turn"))
                 except NoResult as error:

@@ -31,31 +31,37 @@ def machine(threads: int) -> dict[str, Any]:
 
 def duration(seconds: float) -> str:
     """Three digits and a unit."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            break
+    unit, size = ("s", 1.0) if seconds >= 1 else ("ms", 1e-3) if seconds >= 1e-3 else ("µs", 1e-6)
     value = seconds / size
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f} {unit}"
 
 
+def megabytes(size: int) -> str:
+    """Of a million bytes."""
+    return f"{size / 1e6:.1f} MB"
+
+
 def cell(row: Row | None) -> str:
+    """What a table says of a side."""
     if row is None:
         return "–"
-    if row.timing is None:
-        return row.failure or "?"
+    if row.failure is not None:
+        return row.failure
+    if row.size is not None:
+        return megabytes(row.size)
+    assert row.timing is not None
+    if row.rate is not None and row.share is not None:
+        return f"{1e-9 * row.rate:.0f} ({row.share:.0%})"
     return f"{duration(row.timing.median)} ±{row.timing.spread:.0%}"
 
 
 def ratios(rows: Sequence[Row]) -> dict[str, float]:
-    """By library, and as "best": how many times the first row's time its best mode takes."""
-    ours = rows[0].timing
-    if ours is None:
-        return {}
+    """By library, and as "best": how many times the first row's time (or memory) its best mode takes."""
+    ours = rows[0].figure
     best: dict[str, float] = {}
     for row in rows:
-        if row.library != "fastnn" and row.timing is not None:
-            ratio = row.timing.median / ours.median
-            best[row.library] = min(ratio, best.get(row.library, math.inf))
+        if row.library != "fastnn" and row.figure is not None and ours is not None:
+            best[row.library] = min(row.figure / ours, best.get(row.library, math.inf))
     return {**best, "best": min(best.values())} if best else {}
 
 

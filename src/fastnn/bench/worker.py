@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from fastnn.bench.harness import Turns
+from fastnn.bench.operations import OPERATIONS
 from fastnn.bench.problems import PROBLEMS
+from fastnn.bench.sides import Work
 
 
 class Worker:
@@ -24,7 +27,9 @@ class Worker:
     def __init__(self, library: str, mode: str) -> None:
         self.library = importlib.import_module(f"fastnn.bench.sides.with_{library}")
         self.mode = mode
+        self.call: Callable[[], Any] = list
         self.calls = 1  # how many of what is reported are in one call
+        self.turns: Turns | None = None
 
     def version(self) -> str:
         return str(self.library.version())
@@ -39,9 +44,11 @@ class Worker:
 
     def infer(self, name: str, batch: int) -> Any:
         """Get ready to predict; the prediction."""
-        call = self.library.infer(PROBLEMS[name], batch, self.mode)
-        self._ready(call)
-        return np.array(call())
+        return self._work(self.library.infer(PROBLEMS[name], batch, self.mode))
+
+    def operate(self, name: str, what: str) -> Any:
+        """Get ready for one pass of an operation; its result."""
+        return self._work(self.library.operate(OPERATIONS[name], what, self.mode))
 
     def turn(self) -> float:
         """Seconds a step, prediction or operation takes; at the first turn after finding out how many fill a turn."""
@@ -59,9 +66,13 @@ class Worker:
         training.step()
         return _status("VmHWM") - before
 
+    def _work(self, work: Work) -> Any:
+        self._ready(work.call)
+        return np.array(work.answer())
+
     def _ready(self, call: Callable[[], Any], calls: int = 1) -> None:
         self.call, self.calls = call, calls
-        self.turns: Turns | None = None
+        self.turns = None
 
 
 def _status(field: str) -> int:
@@ -84,9 +95,20 @@ def main() -> None:
         except EOFError:  # the parent has closed its end
             return
         try:
-            pipe.send((True, getattr(worker, request)(*arguments)))
+            answer = (True, getattr(worker, request)(*arguments))
         except Exception as error:
-            pipe.send((False, _sentence(error)))
+            answer = (False, _sentence(error))
+        _settle()
+        pipe.send(answer)
+
+
+def _settle() -> None:
+    """Wait until this process rests: thread pools spin for a while after the last call."""
+    for _ in range(100):
+        before = time.process_time()
+        time.sleep(0.01)
+        if time.process_time() - before < 0.001:
+            return
 
 
 def _sentence(error: Exception) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import fastnn
-from fastnn import layers
+from fastnn import layers, ops
 from fastnn.bench import nets
 from fastnn.bench.nets import Array
+from fastnn.bench.operations import Convolution, Operation
 from fastnn.bench.problems import LEARNING_RATE, Problem
-from fastnn.bench.sides import Training
-
-MODES = ("fit", "train_on_batch")
+from fastnn.bench.sides import Training, Work
 
 
 def version() -> str:
@@ -90,7 +90,30 @@ def train(problem: Problem, batch: int, mode: str) -> Training:
     return Training(step, lambda: model.fit(many_x, many_y, batch_size=batch, verbose=0))
 
 
-def infer(problem: Problem, batch: int, mode: str) -> Callable[[], Array]:
+def infer(problem: Problem, batch: int, mode: str) -> Work:
     model = build(problem)
     x, _ = problem.data(batch)
-    return lambda: model.predict(x, batch_size=batch, verbose=0)
+
+    def call() -> Array:
+        return np.asarray(model.predict(x, batch_size=batch, verbose=0))
+
+    return Work(call, call)
+
+
+def operate(operation: Operation, what: str, mode: str) -> Work:
+    x, kernel, dy = (fastnn.Tensor(a) for a in operation.arrays())
+    if isinstance(operation, Convolution):
+        forward = partial(ops.conv2d, x, kernel, **operation.options)
+    else:
+        forward = partial(ops.dense, x, kernel, np.zeros(operation.units, np.float32))
+    if what == "forward":
+        return Work(forward, lambda: np.asarray(forward()))
+    source = x if what == "input_gradient" else kernel
+    with fastnn.GradientTape(persistent=True) as tape:
+        tape.watch(source)
+        y = forward()
+
+    def gradient() -> Any:
+        return tape.gradient(y, source, dy)
+
+    return Work(gradient, lambda: np.asarray(gradient()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,9 @@ import numpy as np
 from fastnn import numpy_twin as twin
 from fastnn.bench import nets
 from fastnn.bench.nets import Array
+from fastnn.bench.operations import DenseLayer, Operation
 from fastnn.bench.problems import LEARNING_RATE, Problem
-from fastnn.bench.sides import Training
-
-MODES = ("",)
+from fastnn.bench.sides import Training, Work
 
 
 def version() -> str:
@@ -24,17 +23,18 @@ class _Layers:
     """A side whose "tensors" are the lists of layers so far."""
 
     def conv2d(self, x: list[Any], spec: nets.Conv2D, *weights: Array) -> list[Any]:
-        kernel, bias = weights if spec.use_bias else (*weights, None)
-        layer = twin.Conv2D(kernel, bias, spec.strides, spec.padding, input_gradient=bool(x))
-        return [*x, layer]
+        kernel, *bias = weights
+        return [*x, twin.Conv2D(kernel, bias[0] if bias else None, spec.strides, spec.padding)]
 
     def batch_normalization(
         self, x: list[Any], spec: nets.BatchNormalization, *weights: Array
     ) -> list[Any]:
-        return [*x, twin.BatchNormalization(*weights, spec.momentum, spec.epsilon)]
+        gamma, beta, mean, variance = weights
+        layer = twin.BatchNormalization(gamma, beta, mean, variance, spec.momentum, spec.epsilon)
+        return [*x, layer]
 
     def dense(self, x: list[Any], kernel: Array, bias: Array) -> list[Any]:
-        return [*x, twin.Dense(kernel, bias, input_gradient=bool(x))]
+        return [*x, twin.Dense(kernel, bias)]
 
     def relu(self, x: list[Any]) -> list[Any]:
         return [*x, twin.ReLU()]
@@ -49,10 +49,7 @@ class _Layers:
         return [*x, twin.Flatten()]
 
     def residual(self, x: list[Any], spec: nets.Residual, weights: Iterator[Any]) -> list[Any]:
-        # Two rows of layers of their own. `None` stands for what they read, so that neither takes itself for the first.
-        body, shortcut = (
-            nets.run(self, part, [None], weights)[1:] for part in (spec.body, spec.shortcut)
-        )
+        body, shortcut = (nets.run(self, part, [], weights) for part in (spec.body, spec.shortcut))
         return [*x, twin.Residual(body, shortcut)]
 
 
@@ -72,7 +69,29 @@ def train(problem: Problem, batch: int, mode: str) -> Training:
     return Training(step, lambda: [step() for _ in range(problem.steps)])
 
 
-def infer(problem: Problem, batch: int, mode: str) -> Callable[[], Array]:
+def infer(problem: Problem, batch: int, mode: str) -> Work:
     network = build(problem)
     x, _ = problem.data(batch)
-    return lambda: network.logits(x)
+    return Work(lambda: network.logits(x), lambda: network.logits(x))
+
+
+def operate(operation: Operation, what: str, mode: str) -> Work:
+    x, kernel, dy = operation.arrays()
+    layer: Any
+    if isinstance(operation, DenseLayer):
+        layer = twin.Dense(kernel, np.zeros(operation.units, np.float32))
+    elif operation.groups == 1:
+        layer = twin.Conv2D(kernel, None, operation.stride, operation.padding)
+    else:
+        layer = twin.DepthwiseConv2D(kernel[:, :, 0])
+    layer.forward(x, True)  # the patches that it gathers serve the kernel's gradient
+    if what == "forward":
+        return Work(lambda: layer.forward(x, True), lambda: layer.forward(x, True))
+    if what == "input_gradient":
+        return Work(lambda: layer.input_gradient(dy), lambda: layer.input_gradient(dy))
+
+    def dkernel() -> Array:
+        layer.weight_gradients(dy)
+        return np.reshape(layer.gradients[0], kernel.shape)
+
+    return Work(dkernel, dkernel)

@@ -11,19 +11,15 @@ from torch.nn import functional
 
 from fastnn.bench import nets
 from fastnn.bench.nets import Array
+from fastnn.bench.operations import Convolution, DenseLayer, Operation
 from fastnn.bench.problems import LEARNING_RATE, Problem
-from fastnn.bench.sides import Training
+from fastnn.bench.sides import Training, Work
 
-MODES = ("eager", "channels_last", "compile")
+torch.set_flush_denormal(True)  # as fastnn, JAX and TensorFlow do
 
 
 def version() -> str:
     return str(torch.__version__)
-
-
-def limit_threads(count: int) -> None:
-    torch.set_num_threads(count)
-    torch.set_flush_denormal(True)
 
 
 class _Functions:
@@ -73,7 +69,7 @@ class _Functions:
 
 
 def _tensor(array: Array, channels_last: bool) -> Any:
-    """An array in PyTorch's order of axes: images (N, C, H, W), kernels (F, C, kh, kw) and (units, K)."""
+    """An array in PyTorch's order of axes: dense kernels (units, K); four axes are in it already."""
     if array.ndim != 4:
         return torch.from_numpy(np.ascontiguousarray(array.T))
     return torch.from_numpy(array).contiguous(
@@ -124,7 +120,7 @@ def train(problem: Problem, batch: int, mode: str) -> Training:
     return Training(step, lambda: [step() for _ in range(problem.steps)])
 
 
-def infer(problem: Problem, batch: int, mode: str) -> Callable[[], Array]:
+def infer(problem: Problem, batch: int, mode: str) -> Work:
     channels_last = problem.is_convnet and mode != "eager"
     weights = [[t.detach() for t in tensors] for tensors in _weights(problem, channels_last)]
     x = _images(problem.data(batch)[0], channels_last)
@@ -135,8 +131,80 @@ def infer(problem: Problem, batch: int, mode: str) -> Callable[[], Array]:
 
     forward = torch.compile(logits) if mode == "compile" else logits
 
-    @torch.inference_mode()
     def call() -> Array:
-        return np.asarray(forward(x))
+        with torch.inference_mode():
+            return np.asarray(forward(x))
 
-    return call
+    return Work(call, call)
+
+
+def operate(operation: Operation, what: str, mode: str) -> Work:
+    arrays = operation.arrays()
+    if isinstance(operation, DenseLayer):
+        return _dense(what, *arrays)
+    return _convolution(operation, what, *arrays, mode == "channels_last")
+
+
+def _dense(what: str, *arrays: Array) -> Work:
+    x, kernel, dy = (torch.from_numpy(a) for a in arrays)
+    weight = kernel.T.contiguous()  # (units, K), as nn.Linear keeps it
+    bias = torch.zeros(len(weight))
+    call: Callable[[], Any]
+    if what == "forward":
+        call = torch.inference_mode()(lambda: functional.linear(x, weight, bias))
+    elif what == "input_gradient":
+        call = torch.inference_mode()(lambda: dy @ weight)
+    else:
+        call = torch.inference_mode()(lambda: dy.T @ x)
+    return Work(call, lambda: np.asarray(call().T if what == "kernel_gradient" else call()))
+
+
+def _convolution(
+    spec: Convolution, what: str, x: Array, kernel: Array, dy: Array, channels_last: bool
+) -> Work:
+    _, h, w, _ = spec.images
+    rows = spec.taps(h)  # the images are square
+    before, after = int((rows[0] < 0).sum()), int((rows[-1] < 0).sum())
+    padding = before
+    if before != after:  # PyTorch cannot; it gets its images with the zeros around them
+        x = np.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
+        padding = 0
+    images, weight, upstream = (
+        _tensor(a, channels_last)
+        for a in (x.transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1), dy.transpose(0, 3, 1, 2))
+    )
+    stride, groups = [spec.stride] * 2, spec.groups
+
+    if what == "forward":
+
+        def call() -> Any:
+            return functional.conv2d(images, weight, None, stride, padding, 1, groups)
+    else:
+        mask = [what == "input_gradient", what == "kernel_gradient", False]
+
+        def call() -> Any:
+            gradients = torch.ops.aten.convolution_backward(
+                upstream,
+                images,
+                weight,
+                None,
+                stride,
+                [padding] * 2,
+                [1, 1],
+                False,
+                [0, 0],
+                groups,
+                mask,
+            )
+            return gradients[mask.index(True)]
+
+    def answer() -> Array:
+        result = np.asarray(call())
+        if what == "kernel_gradient":
+            return result.transpose(2, 3, 1, 0)
+        result = result.transpose(0, 2, 3, 1)
+        if what == "input_gradient" and before != after:
+            result = result[:, before : before + h, before : before + w]
+        return result
+
+    return Work(torch.inference_mode()(call), answer)
