@@ -15,6 +15,7 @@ from typing import Any
 import fastnn
 from fastnn.bench import footprint, models, operations, report
 from fastnn.bench.options import PEERS, Options, installed, known
+from fastnn.bench.problems import PROBLEMS
 from fastnn.bench.processes import Row
 
 __all__ = ["SECTIONS", "main"]
@@ -27,6 +28,7 @@ SECTIONS: dict[str, Callable[[Options], Iterator[Row]]] = {
     "memory": footprint.memory,
     "footprint": footprint.footprint,
 }
+QUICK = ("ops", "models", "footprint")
 
 
 def main(
@@ -41,7 +43,8 @@ def main(
     chart: Path | None = None,
 ) -> None:
     """Measure, print, and write what is asked for."""
-    sections = known("fastnn bench", sections, tuple(SECTIONS)) or tuple(SECTIONS)
+    sections = known("fastnn bench", sections, tuple(SECTIONS))
+    sections = sections or (QUICK if quick else tuple(SECTIONS))
     asked = known(
         "--peers", peers if peers is not None else (("numpy",) if quick else PEERS), PEERS
     )
@@ -62,8 +65,16 @@ def main(
     )
     for peer in missing:
         print(f"{peer}: not installed, left out")
+    if chart is not None:
+        report.figure_class()  # a missing package is better reported before the measuring than after
     rows: list[Row] = []
     for section in sections:
         rows.extend(SECTIONS[section](options))
+    if only and not rows:
+        raise ValueError(
+            f"--only: expected part of a name, as {', '.join(PROBLEMS)} or an operation's, got {', '.join(only)}"
+        )
     if json is not None:
         report.write_json(json, facts, rows)
+    if chart is not None:
+        report.draw(chart, facts["machine"], rows)

@@ -14,7 +14,7 @@ LOSSES = 1e-3
 LOGITS = 1e-4
 
 PREDICTING = {
-    "fastnn": ("predict",),
+    "fastnn": ("predict_on_batch",),
     "numpy": ("",),
     "torch": ("eager", "channels_last", "compile"),
     "jax": ("jit",),
@@ -33,7 +33,8 @@ def training(options: Options) -> Iterator[Row]:
     asked = {
         f"{name}, batch {p.batch}": ("train", name, p.batch) for name, p in _chosen(options).items()
     }
-    yield from _compare("models", "Training step", asked, MODES, LOSSES, options, options.effort)
+    modes = {**MODES, "fastnn": MODES["fastnn"][:1]} if options.quick else MODES
+    yield from _compare("models", "Training step", asked, modes, LOSSES, options, options.effort)
 
 
 def inference(options: Options) -> Iterator[Row]:
@@ -41,7 +42,7 @@ def inference(options: Options) -> Iterator[Row]:
     asked = {
         f"{name}, batch {batch}": ("infer", name, batch)
         for name in _chosen(options)
-        for batch in INFERENCE_BATCHES
+        for batch in (INFERENCE_BATCHES[:1] if options.quick else INFERENCE_BATCHES)
     }
     effort = Effort(0.3, 3, 9) if options.quick else Effort(2.0, 5, 15)
     yield from _compare("inference", "Prediction", asked, PREDICTING, LOGITS, options, effort)

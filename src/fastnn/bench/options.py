@@ -32,7 +32,8 @@ class Options:
 
     @property
     def effort(self) -> Effort:
-        return Effort(1.0, 3, 9) if self.quick else Effort()
+        """How long to look at a training step."""
+        return Effort(0.5, 2, 9) if self.quick else Effort()
 
     def wants(self, problem: str) -> bool:
         """Whether `--only` leaves the problem in."""

@@ -165,7 +165,7 @@ def race(
             if tolerance is not None:
                 runner.failure = disagreement(answer, expected, tolerance)
             if runner.failure is None:
-                runner.side.ask("turn")  # finds out how many calls make a turn
+                runner.side.ask("warm_up")
         except NoResult as error:
             runner.failure = str(error)
     start = time.perf_counter()

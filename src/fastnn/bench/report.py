@@ -114,6 +114,71 @@ class Comparison:
         return [f"{found[key]:.2f}x" if key in found else "–" for key in keys]
 
 
+def figure_class() -> Any:
+    """matplotlib's Figure, without pyplot and its global state."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "the chart needs matplotlib, which is not installed: pip install 'fastnn[demo]', "
+            "or leave out --chart"
+        ) from error
+    return Figure
+
+
+SECTIONS = {
+    "models": "training step",
+    "inference": "prediction",
+    "memory": "peak memory of a training step",
+}
+COLOURS = {
+    "numpy": "#4c72b0",
+    "torch": "#dd8452",
+    "jax": "#55a868",
+    "tensorflow": "#c44e52",
+    "sklearn": "#8172b3",
+}
+
+
+def draw(path: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """Bars on a logarithmic scale: what each library's best mode takes, as a multiple of fastnn's figure."""
+    panels: dict[str, dict[str, dict[str, float]]] = {}
+    for section in SECTIONS:
+        for problem in dict.fromkeys(row.problem for row in rows if row.section == section):
+            found = ratios(
+                [row for row in rows if (row.section, row.problem) == (section, problem)]
+            )
+            found.pop("best", None)
+            if found:
+                panels.setdefault(section, {})[problem] = found
+    if not panels:
+        raise ValueError(f"--chart: expected one of the sections {', '.join(SECTIONS)}, and a peer")
+    heights = [sum(len(found) + 1 for found in panel.values()) for panel in panels.values()]
+    figure = figure_class()(figsize=(9, 1.6 + 0.2 * sum(heights)), layout="constrained")
+    all_axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+    libraries: dict[str, Any] = {}
+    for axes, (section, panel) in zip(all_axes, panels.items(), strict=True):
+        y, ticks = 0.0, []
+        for found in panel.values():
+            for i, (library, ratio) in enumerate(found.items()):
+                bar = axes.barh(y + i, ratio, color=COLOURS[library], height=0.9, left=0)
+                axes.text(ratio * 1.03, y + i, f"{ratio:.3g}", va="center", fontsize=7)
+                libraries.setdefault(library, bar)
+            ticks.append(y + (len(found) - 1) / 2)
+            y += len(found) + 1
+        axes.set_yticks(ticks, list(panel))
+        axes.invert_yaxis()
+        axes.set_xscale("log")
+        axes.axvline(1, color="black", linewidth=1)
+        axes.set_title(f"{SECTIONS[section]}: the others' over fastnn's (1: the same)", fontsize=10)
+        axes.margins(x=0.12)
+    figure.legend(
+        list(libraries.values()), list(libraries), loc="outside lower center", ncols=len(libraries)
+    )
+    figure.suptitle("{cpu}, {isa}, {threads} threads".format(**machine), fontsize=10)
+    figure.savefig(path, dpi=120)
+
+
 def write_json(path: Path, facts: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """Everything, for other programs."""
     results = [asdict(row) for row in rows]

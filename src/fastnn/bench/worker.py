@@ -50,10 +50,13 @@ class Worker:
         """Get ready for one pass of an operation; its result."""
         return self._work(self.library.operate(OPERATIONS[name], what, self.mode))
 
+    def warm_up(self) -> None:
+        """Find out how many calls fill a turn."""
+        self.turns = Turns(self.call, shortest=0.02)
+
     def turn(self) -> float:
-        """Seconds a step, prediction or operation takes; at the first turn after finding out how many fill a turn."""
-        if self.turns is None:
-            self.turns = Turns(self.call, shortest=0.02)
+        """Seconds a step, prediction or operation takes."""
+        assert self.turns is not None
         return self.turns.seconds() / self.calls
 
     def memory(self, name: str, batch: int) -> int:

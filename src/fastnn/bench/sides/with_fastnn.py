@@ -1,4 +1,4 @@
-"""fastnn: `fit`, one call an epoch, and `train_on_batch`, one call a step."""
+"""fastnn: `fit`, one call an epoch, and `train_on_batch`, one call a step; `predict_on_batch`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def infer(problem: Problem, batch: int, mode: str) -> Work:
     x, _ = problem.data(batch)
 
     def call() -> Array:
-        return np.asarray(model.predict(x, batch_size=batch, verbose=0))
+        return np.asarray(model.predict_on_batch(x))
 
     return Work(call, call)
 
