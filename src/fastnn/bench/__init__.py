@@ -59,7 +59,7 @@ def main(
 
     facts: dict[str, Any] = {"machine": report.machine(threads), "missing": missing}
     print(
-        "{cpu}, {isa}, {threads} threads of {peak_gflops_per_thread} GFLOP/s".format(
+        "{cpu}, {isa}, threads: {threads}, each with a peak of {peak_gflops_per_thread} GFLOP/s".format(
             **facts["machine"]
         )
     )

@@ -28,7 +28,7 @@ def memory(options: Options) -> Iterator[Row]:
     }
     if not asked:
         return
-    table = Comparison("Peak memory of a training step", list(asked), options.columns(TRAINING))
+    table = Comparison("Peak memory of a training step", list(asked), options.libraries(TRAINING))
     for label, request in asked.items():
         rows = []
         for library, mode in options.modes(TRAINING):

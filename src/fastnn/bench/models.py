@@ -86,7 +86,7 @@ def _compare(
 ) -> Iterator[Row]:
     if not asked:
         return
-    table = Comparison(title, list(asked), options.columns(modes))
+    table = Comparison(title, list(asked), options.libraries(modes))
     for label, request in asked.items():
         problem = PROBLEMS[request[1]]
         # Anew for each problem: what a process has done before must not matter.

@@ -143,9 +143,10 @@ def operations(options: Options) -> Iterator[Row]:
     if not chosen:
         return
     sides = options.sides(MODES)
-    columns = options.columns(MODES)
     problems = {(name, what): f"{name}, {what}" for name in chosen for what in PASSES}
-    table = Comparison("Operations, GFLOP/s and share of the FMA peak", problems.values(), columns)
+    table = Comparison(
+        "Operations, GFLOP/s and share of the FMA peak", problems.values(), options.libraries(MODES)
+    )
     effort = Effort(0.3, 3, 9) if options.quick else Effort(2.0, 5, 9)
     for (name, what), problem in problems.items():
         peak = options.threads * _core.measure_peak(duration=0.02)

@@ -44,9 +44,9 @@ class Options:
         libraries = ("fastnn", *self.peers)
         return [(library, mode) for library in libraries for mode in modes.get(library, ())]
 
-    def columns(self, modes: Mapping[str, Sequence[str]]) -> list[str]:
-        """What tables call them."""
-        return [f"{library} {mode}".strip() for library, mode in self.modes(modes)]
+    def libraries(self, modes: Mapping[str, Sequence[str]]) -> list[str]:
+        """fastnn and the peers, as far as they take part."""
+        return list(dict.fromkeys(library for library, _ in self.modes(modes)))
 
     def sides(self, modes: Mapping[str, Sequence[str]]) -> list[Side]:
         """Their processes."""

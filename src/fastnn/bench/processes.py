@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection
-from typing import Any
+from typing import Any, NoReturn
 
 from fastnn.bench.harness import Timing, disagreement
 
@@ -48,13 +48,15 @@ class Side:
 
     def ask(self, *request: Any) -> Any:
         """What the worker's method of that name returns. Raises NoResult, from then on at once."""
-        if self._failure is None:
+        if self._failure is not None:
+            raise NoResult(self._failure)
+        try:
             self._pipe.send(request)
+        except ConnectionError:
+            self._fail("the process died")
         return self._answer()
 
     def _answer(self) -> Any:
-        if self._failure is not None:
-            raise NoResult(self._failure)
         try:
             if not self._pipe.poll(self.limit):
                 self._fail(f"no result in {self.limit:.0f} s")
@@ -65,7 +67,7 @@ class Side:
             self._fail(answer)
         return answer
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: str) -> NoReturn:
         self._failure = why
         self.close()
         raise NoResult(why)

@@ -41,12 +41,21 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def cell(row: Row | None) -> str:
-    """What a table says of a side."""
-    if row is None:
-        return "–"
-    if row.failure is not None:
-        return row.failure
+def cell(rows: Sequence[Row]) -> str:
+    """What a table says of a library: its best mode, and the modes without a result."""
+    named = len(rows) > 1
+    parts = []
+    found = [row for row in rows if row.figure is not None]
+    if found:
+        best = min(found, key=lambda row: row.figure or 0.0)
+        parts.append(_figure(best) + (f" {best.mode}" if named else ""))
+    for row in rows:
+        if row.failure is not None:
+            parts.append(f"{row.mode}: {row.failure}" if named else row.failure)
+    return ", ".join(parts) or "–"
+
+
+def _figure(row: Row) -> str:
     if row.size is not None:
         return megabytes(row.size)
     assert row.timing is not None
@@ -80,37 +89,39 @@ class Table:
 
 
 class Comparison:
-    """The table of one section: a line per problem, a column per side, the ratios, their means."""
+    """The table of one section: a line per problem, a column per library, the ratios, their means."""
 
-    def __init__(self, title: str, problems: Iterable[str], sides: Sequence[str]) -> None:
-        self.sides = sides
-        self.libraries = list(dict.fromkeys(side.split()[0] for side in sides))[1:]
-        quotients = [f"{library} / fastnn" for library in self.libraries]
-        if len(self.libraries) > 1:
+    def __init__(self, title: str, problems: Iterable[str], libraries: Sequence[str]) -> None:
+        self.libraries, self.peers = libraries, libraries[1:]
+        quotients = [f"{library} / fastnn" for library in self.peers]
+        if len(self.peers) > 1:
             quotients.append("best / fastnn")
-        widths = dict.fromkeys(sides, 13) | {"": max(map(len, problems), default=0)}
-        self.table = Table(title, ["", *sides, *quotients], widths)
+        widths = dict.fromkeys(libraries, 13) | {"": max(map(len, problems), default=0)}
+        self.table = Table(title, ["", *libraries, *quotients], widths)
         self.found: list[dict[str, float]] = []
 
     def add(self, problem: str, rows: Sequence[Row]) -> None:
-        by_side = {f"{row.library} {row.mode}".strip(): row for row in rows}
+        """A line. fastnn is there with its first mode, with which the others are compared."""
+        of_library = {
+            library: [row for row in rows if row.library == library] for library in self.libraries
+        }
         found = ratios(rows)
         self.found.append(found)
-        cells = [cell(by_side.get(side)) for side in self.sides]
+        cells = [cell(rows[:1]), *(cell(of_library[peer]) for peer in self.peers)]
         self.table.add([problem, *cells, *self._ratios(found)])
 
     def close(self) -> None:
         """The line of geometric means, over the problems that a library has a result for."""
         means = {}
-        for key in (*self.libraries, "best"):
+        for key in (*self.peers, "best"):
             values = [found[key] for found in self.found if key in found]
             if len(values) > 1:
                 means[key] = statistics.geometric_mean(values)
         if means:
-            self.table.add(["geometric mean", *("" for _ in self.sides), *self._ratios(means)])
+            self.table.add(["geometric mean", *("" for _ in self.libraries), *self._ratios(means)])
 
     def _ratios(self, found: Mapping[str, float]) -> list[str]:
-        keys = [*self.libraries, *(["best"] if len(self.libraries) > 1 else [])]
+        keys = [*self.peers, *(["best"] if len(self.peers) > 1 else [])]
         return [f"{found[key]:.2f}x" if key in found else "–" for key in keys]
 
 
@@ -142,6 +153,9 @@ COLOURS = {
 
 def draw(path: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """Bars on a logarithmic scale: what each library's best mode takes, as a multiple of fastnn's figure."""
+    figure_type = figure_class()
+    from matplotlib.ticker import LogLocator, NullLocator
+
     panels: dict[str, dict[str, dict[str, float]]] = {}
     for section in SECTIONS:
         for problem in dict.fromkeys(row.problem for row in rows if row.section == section):
@@ -154,21 +168,24 @@ def draw(path: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> None:
     if not panels:
         raise ValueError(f"--chart: expected one of the sections {', '.join(SECTIONS)}, and a peer")
     heights = [sum(len(found) + 1 for found in panel.values()) for panel in panels.values()]
-    figure = figure_class()(figsize=(9, 1.6 + 0.2 * sum(heights)), layout="constrained")
+    figure = figure_type(figsize=(9, 1.6 + 0.2 * sum(heights)), layout="constrained")
     all_axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     libraries: dict[str, Any] = {}
     for axes, (section, panel) in zip(all_axes, panels.items(), strict=True):
         y, ticks = 0.0, []
         for found in panel.values():
             for i, (library, ratio) in enumerate(found.items()):
-                bar = axes.barh(y + i, ratio, color=COLOURS[library], height=0.9, left=0)
-                axes.text(ratio * 1.03, y + i, f"{ratio:.3g}", va="center", fontsize=7)
+                bar = axes.barh(y + i, ratio - 1, color=COLOURS[library], height=0.9, left=1)
+                axes.text(max(ratio, 1) * 1.03, y + i, f"{ratio:.3g}", va="center", fontsize=7)
                 libraries.setdefault(library, bar)
             ticks.append(y + (len(found) - 1) / 2)
             y += len(found) + 1
         axes.set_yticks(ticks, list(panel))
         axes.invert_yaxis()
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.axvline(1, color="black", linewidth=1)
         axes.set_title(f"{SECTIONS[section]}: the others' over fastnn's (1: the same)", fontsize=10)
         axes.margins(x=0.12)
