@@ -294,8 +294,58 @@ def check_against_eager(make, *values):
     feeds = [graph.placeholder(v.shape, v.dtype) for v in values]
     with graph:
         fetches = make()(*feeds)
-    for e, a in zip(expected, _core.Program(graph, feeds, list(fetches)).run(values), strict=True):
+    program = _core.Program(graph, feeds, list(fetches))
+    for e, a in zip(expected, program.run(values), strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(e))
+    return program
+
+
+# Where a chunk of moments ends in the middle of a Winograd tile, of a row of pixels and of an image; several groups of
+# filters; few channels (vectors along rows, folded taps); depthwise; pixels by stride and by dilation; an activation.
+@pytest.mark.parametrize(
+    ("x", "kernel", "arguments"),
+    [
+        ((7, 31, 29, 16), (3, 3, 16, 48), {"padding": "same"}),
+        ((9, 13, 13, 64), (3, 3, 64, 320), {"activation": True}),
+        ((5, 41, 37, 3), (3, 3, 3, 40), {}),
+        ((9, 64, 61, 1), (5, 5, 1, 8), {"padding": "same", "activation": True}),
+        ((3, 64, 64, 24), (3, 3, 1, 24), {"padding": "same", "groups": 24}),
+        ((6, 65, 33, 8), (5, 3, 8, 96), {"strides": 2}),
+        ((3, 47, 47, 20), (3, 3, 10, 72), {"dilation_rate": 3, "groups": 2}),
+        ((4, 33, 35, 30), (1, 1, 30, 65), {}),
+    ],
+)
+def test_the_moments_for_a_batch_normalisation_are_taken_by_the_convolution(x, kernel, arguments):
+    rng = np.random.default_rng(0)
+    values = [rng.standard_normal(s).astype(np.float32) for s in (x, kernel)]
+    arguments = dict(arguments)
+    activation = arguments.pop("activation", False)
+
+    def step(x, kernel):
+        z = ops.conv2d(x, kernel, **arguments)
+        if activation:
+            z = ops.tanh(z)
+        return ops.batch_normalization_training(z, np.ones(z.shape[-1], np.float32))
+
+    program = check_against_eager(lambda: step, *values)
+    assert "moments" in names(program)[0]
+
+
+def test_the_moments_are_those_of_the_values_that_the_gradient_reads():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4, 34, 34, 16)).astype(np.float32)
+    kernels = [rng.standard_normal(s).astype(np.float32) for s in ((3, 3, 16, 64), (3, 3, 64, 8))]
+
+    def step(x, first, second):
+        with GradientTape() as tape:
+            tape.watch([x, first, second])
+            z = ops.conv2d(x, first)
+            y = ops.relu(ops.batch_normalization_training(z, np.ones(64, np.float32))[0])
+            loss = ops.square(ops.conv2d(y, second)) + ops.mean(z)
+        return tape.gradient(loss, [x, first, second])
+
+    program = check_against_eager(lambda: step, x, *kernels)
+    assert any("moments" in name for name in names(program))
 
 
 @pytest.mark.parametrize("sources", ["relu", "both"])

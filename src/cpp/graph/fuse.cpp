@@ -25,6 +25,7 @@ class Fuser {
     for (size_t n = 0; n < nodes_.size(); ++n) activation_into_producer(n);
     for (size_t n = 0; n < nodes_.size(); ++n) derivative_into_consumer(n);
     for (size_t n = 0; n < nodes_.size(); ++n) derivative_into_producer(n);
+    for (size_t n = 0; n < nodes_.size(); ++n) moments_into_producer(n);
     split_gradients();
     std::unordered_map<size_t, Node> before;  // nodes to go before these
     for (size_t n = 0; n < nodes_.size(); ++n) compute_again(n, before);
@@ -261,6 +262,25 @@ class Fuser {
       dead_[n] = 1;
       return;
     }
+  }
+
+  // The statistics of a batch normalisation, taken by the op that makes its input while that is in cache.
+  void moments_into_producer(size_t n) {
+    Node& node = nodes_[n];
+    if (dead_[n] || node.x.empty() || !is_large(node.x[0])) return;
+    const auto taking = node.op->from_moments(node.x[0].spec());
+    Node* from = producer(node.x[0]);
+    const auto giving = taking && from && from->y[0].id() == node.x[0].id() ? from->op->with_moments() : nullptr;
+    if (!giving) return;
+    std::vector<Spec> specs;
+    for (const Tensor& t : from->x) specs.push_back(t.spec());
+    const Tensor moments = Tensor::placeholder(giving->infer(specs).back(), nullptr);
+    from->op = giving;
+    from->y.push_back(moments);
+    node.op = taking;
+    node.x.push_back(moments);
+    producer_[moments.id()] = number(from);
+    readers_[moments.id()] = {n};
   }
 
   // The gradient of a kernel reads a large input that the gradient of the input does not: it goes first, and the

@@ -231,8 +231,8 @@ void Program::plan() {
     if (!step.op->is_view())
       for (int v : step.y) value_bytes_ += aligned(bytes_of(values_[v].spec));
 
-  // Each at the lowest offset that is free for as long as it lives; the best of three orders: the largest first, those
-  // that live longest first, and the largest areas of both.
+  // Each at the lowest offset that is free for as long as it lives; the best of three orders: the largest first (of
+  // equals those that live on longest), those that live longest first, and the largest areas of both.
   std::vector<int> order;
   for (size_t v = 0; v < values_.size(); ++v) {
     const Value& value = values_[v];
@@ -246,7 +246,7 @@ void Program::plan() {
   for (int criterion = 0; criterion < 3; ++criterion) {
     std::vector<int> sorted = order;
     std::stable_sort(sorted.begin(), sorted.end(), [&](int a, int b) {
-      return criterion == 0   ? size(a) > size(b)
+      return criterion == 0   ? std::pair(size(a), values_[a].last) > std::pair(size(b), values_[b].last)
              : criterion == 1 ? life(a) > life(b)
                               : size(a) * life(a) > size(b) * life(b);
     });

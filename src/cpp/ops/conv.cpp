@@ -287,11 +287,16 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
 // (x, kernel, y); db = sum of dy over all pixels.
 class Conv2d final : public Op {
  public:
-  Conv2d(const ConvParams& params, bool has_bias, std::optional<Activation> then = std::nullopt)
-      : p_(params), has_bias_(has_bias), then_(then), name_(name_with("conv2d", then)) {}
+  Conv2d(const ConvParams& params, bool has_bias, std::optional<Activation> then = std::nullopt, bool moments = false)
+      : p_(params), has_bias_(has_bias), then_(then), moments_(moments), name_(name_with("conv2d", then)) {
+    if (moments) name_ += "+moments";
+  }
   std::string_view name() const override { return name_; }
   std::shared_ptr<const Op> followed_by(const Activation& then) const override {
-    return then_ ? nullptr : std::make_shared<Conv2d>(p_, has_bias_, then);
+    return then_ || moments_ ? nullptr : std::make_shared<Conv2d>(p_, has_bias_, then);
+  }
+  std::shared_ptr<const Op> with_moments() const override {
+    return moments_ ? nullptr : std::make_shared<Conv2d>(p_, has_bias_, then_, true);
   }
   // Pixels of one parity leave no whole rows to finish.
   bool finishes_gradient(size_t i) const override { return i == 0 && p_.stride_h == 1 && p_.stride_w == 1; }
@@ -324,13 +329,17 @@ class Conv2d final : public Op {
                            Shape{p_.dilation_h, p_.dilation_w}));
     check_window("conv2d", "kernel", "height", in[1], kernel[0], p_.stride_h, p_.dilation_h, p_.same);
     check_window("conv2d", "kernel", "width", in[2], kernel[1], p_.stride_w, p_.dilation_w, p_.same);
-    return {{{in[0], rows(in, kernel).out, columns(in, kernel).out, kernel[3]}, x[0].dtype}};
+    const Spec y{{in[0], rows(in, kernel).out, columns(in, kernel).out, kernel[3]}, x[0].dtype};
+    return moments_ ? std::vector{y, MomentChunks{numel(y.shape, 0, 3), kernel[3]}.spec()} : std::vector{y};
   }
   void forward(Tensors x, Tensors y) const override {
     with_float(x[0].dtype(), "conv2d", [&](auto zero) {
       using T = decltype(zero);
       const Shape& kernel = x[1].shape();
       const int64_t C = kernel[2], F = kernel[3];
+      std::optional<ChannelMoments<T>> moments;
+      if (moments_) moments.emplace(y[0].data<T>(), MomentChunks{y[0].size() / F, F}, y[1].data<double>());
+      const Finish<T> finish(then_, y[0], moments ? &*moments : nullptr);
       if (uses_winograd(x[0].spec(), kernel)) {
         WinogradSum<T>{y[0].data<T>(),
                        y[0].shape(),
@@ -344,7 +353,7 @@ class Conv2d final : public Op {
                        1,
                        has_bias_ ? x[2].data<T>() : nullptr,
                        false,
-                       Finish<T>(then_, y[0])}
+                       finish}
             .run();
         return;
       }
@@ -361,7 +370,7 @@ class Conv2d final : public Op {
                               p_.groups,
                               has_bias_ ? x[2].data<T>() : nullptr,
                               false,
-                              Finish<T>(then_, y[0])};
+                              finish};
       sum.run(forward_axis(rows(x[0].shape(), kernel)), forward_axis(columns(x[0].shape(), kernel)));
     });
   }
@@ -452,6 +461,7 @@ class Conv2d final : public Op {
   ConvParams p_;
   bool has_bias_;
   std::optional<Activation> then_;
+  bool moments_;
   std::string name_;
 };
 

@@ -7,6 +7,7 @@
 #include "core/scratch.hpp"
 #include "kernels/table.hpp"
 #include "ops/finish.hpp"
+#include "ops/moments.hpp"
 
 namespace fastnn {
 
@@ -24,10 +25,7 @@ struct Channels {
   }
   int64_t count() const { return outer * inner; }  // values per channel
   bool last() const { return inner == 1; }
-  // Rows per chunk where channels are last: chunks are cut by the problem's size alone.
-  int64_t chunk_rows() const { return std::max<int64_t>(1, 4 * kChunkWork / channels); }
-  int64_t chunks() const { return (outer + chunk_rows() - 1) / chunk_rows(); }
-  int64_t rows_of(int64_t chunk) const { return std::min(chunk_rows(), outer - chunk * chunk_rows()); }
+  MomentChunks chunks() const { return {outer, channels}; }  // where channels are last
 };
 
 template <class T>
@@ -44,28 +42,35 @@ void for_runs(const Channels& v, int64_t channel, const Body& body) {  // body(f
       body((o * v.channels + channel) * v.inner + i, std::min(kRun, v.inner - i));
 }
 
-// Mean and biased variance per channel. Parts are combined in a fixed order, in double (Chan, Golub, LeVeque 1979).
+// Mean and biased variance per channel from those of chunks, which are combined in a fixed order (Chan, Golub, LeVeque
+// 1979).
+void combine(const MomentChunks& chunks, const double* moments, double* mean, double* variance) {
+  const int64_t C = chunks.channels;
+  const double *means = moments, *squares = moments + chunks.count() * C;
+  const double n = static_cast<double>(chunks.rows);
+  std::fill_n(mean, C, 0.0);
+  std::fill_n(variance, C, 0.0);
+  for (int64_t i = 0; i < chunks.count(); ++i)
+    for (int64_t c = 0; c < C; ++c) mean[c] += means[i * C + c] * static_cast<double>(chunks.rows_of(i));
+  for (int64_t c = 0; c < C; ++c) mean[c] /= n;
+  for (int64_t i = 0; i < chunks.count(); ++i)
+    for (int64_t c = 0; c < C; ++c) {
+      const double d = means[i * C + c] - mean[c];
+      variance[c] += squares[i * C + c] + d * d * static_cast<double>(chunks.rows_of(i));
+    }
+  for (int64_t c = 0; c < C; ++c) variance[c] /= n;
+}
+
+// Mean and biased variance per channel, in double.
 template <class T>
 void moments(const T* x, const Channels& v, double* mean, double* variance) {
   const auto& k = kernels_for<T>().norm;
   if (v.last()) {
-    const int64_t chunks = v.chunks(), C = v.channels;
-    Scratch<double> means(chunks * C), squares(chunks * C);
-    parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        k.channel_moments(&means[i * C], &squares[i * C], x + i * v.chunk_rows() * C, v.rows_of(i), C);
-    });
-    for (int64_t c = 0; c < C; ++c) {
-      double total = 0;
-      for (int64_t i = 0; i < chunks; ++i) total += means[i * C + c] * static_cast<double>(v.rows_of(i));
-      mean[c] = total / static_cast<double>(v.outer);
-      total = 0;
-      for (int64_t i = 0; i < chunks; ++i) {
-        const double d = means[i * C + c] - mean[c];
-        total += squares[i * C + c] + d * d * static_cast<double>(v.rows_of(i));
-      }
-      variance[c] = total / static_cast<double>(v.outer);
-    }
+    const MomentChunks chunks = v.chunks();
+    Scratch<double> of_chunks(2 * chunks.count() * v.channels);
+    const ChannelMoments<T> take(x, chunks, of_chunks.data());
+    parallel_for(chunks.count(), 1, [&](int64_t chunk, int64_t) { take.take(chunk); });
+    combine(chunks, of_chunks.data(), mean, variance);
     return;
   }
   parallel_for(v.channels, grain_for(v.count()), [&](int64_t begin, int64_t end) {
@@ -91,21 +96,20 @@ void gradient_sums(const T* dy, const T* x, const T* mean, kernels::ReluAfter<T>
                    double* product) {
   const auto& k = kernels_for<T>().norm;
   if (v.last()) {
-    const int64_t chunks = v.chunks(), C = v.channels;
-    Scratch<double> sums(chunks * C), products(chunks * C);
-    parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t at = i * v.chunk_rows() * C;
-        k.channel_gradients(&sums[i * C], &products[i * C], dy + at, x + at, mean, relu, v.rows_of(i), C);
-      }
+    const MomentChunks chunks = v.chunks();
+    const int64_t C = v.channels, count = chunks.count();
+    Scratch<double> sums(count * C), products(count * C);
+    parallel_for(count, 1, [&](int64_t i, int64_t) {
+      const int64_t at = i * chunks.size() * C;
+      k.channel_gradients(&sums[i * C], &products[i * C], dy + at, x + at, mean, relu, chunks.rows_of(i), C);
     });
-    for (int64_t c = 0; c < C; ++c) {
-      sum[c] = product[c] = 0;
-      for (int64_t i = 0; i < chunks; ++i) {
+    std::fill_n(sum, C, 0.0);
+    std::fill_n(product, C, 0.0);
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t c = 0; c < C; ++c) {
         sum[c] += sums[i * C + c];
         product[c] += products[i * C + c];
       }
-    }
     return;
   }
   parallel_for(v.channels, grain_for(v.count()), [&](int64_t begin, int64_t end) {
@@ -183,18 +187,23 @@ class Normalize final : public Op {
 class BatchNormalization final : public Op {
  public:
   BatchNormalization(int64_t axis, double epsilon, bool training, bool has_gamma, bool has_beta,
-                     std::optional<Activation> then = std::nullopt)
+                     std::optional<Activation> then = std::nullopt, bool takes_moments = false)
       : axis_(axis),
         epsilon_(epsilon),
         training_(training),
         gamma_(has_gamma ? (training ? 1 : 3) : 0),
         beta_(has_beta ? (training ? 1 : 3) + (has_gamma ? 1 : 0) : 0),
         then_(then),
+        takes_moments_(takes_moments),
         name_(name_with(title(), then)) {}
   std::string_view name() const override { return name_; }
   std::shared_ptr<const Op> followed_by(const Activation& then) const override {
-    if (then_) return nullptr;
+    if (then_ || takes_moments_) return nullptr;
     return std::make_shared<BatchNormalization>(axis_, epsilon_, training_, gamma_ > 0, beta_ > 0, then);
+  }
+  std::shared_ptr<const Op> from_moments(const Spec& x) const override {
+    if (!training_ || takes_moments_ || !view(x.shape).last()) return nullptr;
+    return std::make_shared<BatchNormalization>(axis_, epsilon_, true, gamma_ > 0, beta_ > 0, then_, true);
   }
   bool finishes_gradient(size_t i) const override { return i == 0; }
   std::optional<Again> again() const override {
@@ -209,7 +218,7 @@ class BatchNormalization final : public Op {
       throw TypeError(cat(title(), ": expected x of dtype float32 or float64, got ", in.dtype));
     const int axis = normalize_axis(axis_, in.shape.rank(), title());
     int64_t channels = in.shape[axis];
-    for (size_t i = 1; i < x.size(); ++i) {
+    for (size_t i = 1; i < x.size() - (takes_moments_ ? 1 : 0); ++i) {
       const char* what = i == gamma_ ? "gamma" : i == beta_ ? "beta" : i == 1 ? "mean" : "variance";
       if (x[i].dtype != in.dtype)
         throw TypeError(cat(title(), ": expected ", what, " of x's dtype ", in.dtype, ", got ", x[i].dtype));
@@ -236,7 +245,10 @@ class BatchNormalization final : public Op {
       Scratch<T> parameters(training_ ? 0 : 2 * C);
       T* const scale = training_ ? y[3].data<T>() : parameters.data();
       T* const shift = training_ ? y[4].data<T>() : parameters.data() + C;
-      if (training_) moments(px, v, moment.data(), moment.data() + C);
+      if (takes_moments_)
+        combine(v.chunks(), x.back().data<double>(), moment.data(), moment.data() + C);
+      else if (training_)
+        moments(px, v, moment.data(), moment.data() + C);
       const T *gamma = gamma_ ? x[gamma_].data<T>() : nullptr, *beta = beta_ ? x[beta_].data<T>() : nullptr;
       T* mean = training_ ? y[1].data<T>() : x[1].data<T>();
       for (int64_t c = 0; c < C; ++c) {
@@ -310,6 +322,7 @@ class BatchNormalization final : public Op {
   bool training_;
   size_t gamma_, beta_;  // which input, 0: there is none
   std::optional<Activation> then_;
+  bool takes_moments_;  // as the last input
   std::string name_;
 };
 

@@ -91,6 +91,10 @@ class Op {
   // This op and its gradient of `input` in one walk: its inputs are x and dy, its outputs y and dx. Null if it has
   // none.
   virtual std::shared_ptr<const Op> with_gradient(size_t /*input*/) const { return nullptr; }
+  // This op with the moments of y[0] (ops/moments.hpp) as one more output, null if it has none to give; and this op
+  // taking the moments of x[0], which is of such a spec, as one more input, null if it needs none.
+  virtual std::shared_ptr<const Op> with_moments() const { return nullptr; }
+  virtual std::shared_ptr<const Op> from_moments(const Spec&) const { return nullptr; }
   // Its inputs lend their shapes alone.
   virtual bool ignores_values() const { return false; }
   // For profiles: the multiplications and additions of one forward pass (0: what counts are the bytes), and how they

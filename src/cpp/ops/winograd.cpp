@@ -189,13 +189,14 @@ void WinogradSum<T>::run() const {
                       .accumulate = k0 > 0});
           }
         TileWalk<T> results(to + f0 + j, to_shape, tiles, t0, kTile);
+        typename Finish<T>::Part part(finish);
         for (int64_t t = 0; t < count; ++t) {
           const kernels::WinogradTile<T> tile = results.next();
           winograd.output(tile, m + t * m_row, m_point, n, bias ? bias + f0 + j : nullptr, accumulate);
           if (finish) {
             const int64_t run = n == N ? tile.column_end : 1;  // neighbouring pixels of all channels are one run
             for (int64_t pixel = 0; pixel < tile.row_end * tile.column_end; pixel += run)
-              finish(tile.data + pixel / tile.column_end * tile.row + pixel % tile.column_end * tile.column, run * n);
+              part(tile.data + pixel / tile.column_end * tile.row + pixel % tile.column_end * tile.column, run * n);
           }
         }
       }

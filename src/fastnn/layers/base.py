@@ -70,6 +70,7 @@ class Layer(Noted):
     _generators: list[SeedGenerator]
     _calls: list[weakref.ref[Call]]
     _call_options: tuple[str, ...] = ()
+    _only_casts = True  # what _as_input does with a tensor
     _own_before_build: int | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -111,6 +112,8 @@ class Layer(Noted):
         if "call" in cls.__dict__:
             parameters = inspect.signature(cls.call).parameters
             cls._call_options = tuple(name for name in ("training", "mask") if name in parameters)
+        if "_as_input" in cls.__dict__:
+            cls._only_casts = False
         if "build" in cls.__dict__:
             cls.build = _marking_built(cls.build)  # type: ignore[method-assign]
 
@@ -182,31 +185,20 @@ class Layer(Noted):
     def __call__(self, *args: Any, training: bool | None = None, mask: Any = None) -> Any:
         for x in args:
             if type(x) is not Tensor and isinstance(x, _MAY_BE_SYMBOLIC) and _is_symbolic(x):
-                given = {"training": training, "mask": mask}
-                return self._call_on_symbols(
-                    args, {name: value for name, value in given.items() if value is not None}
-                )
-        outer = current_context()
-        if outer is not None:
-            if training is None:
-                return self._run(args, mask, outer)
-            before = outer.training
-            outer.training = bool(training)
-            try:
-                return self._run(args, mask, outer)
-            finally:
-                outer.training = before
-        with CallContext(bool(training)) as context:
-            y = self._run(args, mask, context)
-            context.commit()
-        self._added_losses = context.losses
-        return y
-
-    def _run(self, args: tuple[Any, ...], mask: Any, context: CallContext) -> Any:
+                return self._call_on_symbols(args, training, mask)
+        context = current_context()
+        if context is None:
+            return self._call_in_context(args, training, mask)
+        if training is not None:
+            with context.training_as(bool(training)):
+                return self(*args, mask=mask)
         was_built = self.built
         try:
-            inputs = [self._as_input(args[0])] if len(args) == 1 else [*map(self._as_input, args)]
-            if not self.built:
+            if self._only_casts and len(args) == 1 and type(args[0]) is Tensor:  # the usual, fast
+                inputs: Sequence[Any] = (_core.cast(args[0], self._dtype),)
+            else:
+                inputs = [*map(self._as_input, args)]
+            if not was_built:
                 self.build(*(_shape_of(x) for x in inputs))
             if context.names_ops:
                 with scope(self.name):
@@ -225,12 +217,22 @@ class Layer(Noted):
             context.losses.append(self.activity_regularizer(y))
         return y
 
+    def _call_in_context(self, args: tuple[Any, ...], training: bool | None, mask: Any) -> Any:
+        """The outermost call: its effects wait until it has succeeded."""
+        with CallContext(bool(training)) as context:
+            y = self(*args, mask=mask)
+            context.commit()
+        self._added_losses = context.losses
+        return y
+
     def _call(self, inputs: Sequence[Any], mask: Any, context: CallContext) -> Any:
         options = {"training": context.training, "mask": mask}
         return self.call(*inputs, **{name: options[name] for name in self._call_options})
 
-    def _call_on_symbols(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call_on_symbols(self, args: tuple[Any, ...], training: bool | None, mask: Any) -> Any:
         """Remember the call for functional models. Shapes and dtypes are those of the ops, run on placeholders."""
+        given = {"training": training, "mask": mask}
+        kwargs = {name: value for name, value in given.items() if value is not None}
         graph = Graph()
 
         def placeholder(leaf: Any) -> Any:
@@ -281,8 +283,6 @@ class Layer(Noted):
         return None if self._sample_shape is None else (None, *self._sample_shape)
 
     def _as_input(self, x: Any) -> Any:
-        if type(x) is Tensor:
-            return _core.cast(x, self._dtype)
         if holds_arrays(x):
             return map_structure(lambda v: ops.cast(v, self.dtype), x)
         return ops.cast(x, self.dtype)

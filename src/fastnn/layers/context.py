@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -46,6 +47,15 @@ class CallContext:
         traceback: TracebackType | None,
     ) -> None:
         _local.context = self._outer
+
+    @contextmanager
+    def training_as(self, training: bool) -> Iterator[None]:
+        """Calls inside that do not say otherwise have this training flag."""
+        before, self.training = self.training, training
+        try:
+            yield
+        finally:
+            self.training = before
 
     def add_effect(self, effect: Callable[[], object]) -> None:
         self._effects.append(effect)
