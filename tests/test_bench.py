@@ -145,7 +145,7 @@ def test_the_command_measures_and_writes(tmp_path, capsys):
         assert part in printed
     assert "LeNet" not in printed
     written = json.loads(json_path.read_text())
-    assert written["fastnn"] == fastnn.__version__
+    assert written["versions"] == {"fastnn": fastnn.__version__, "numpy": np.__version__}
     assert {"cpu", "isa", "threads", "peak_gflops_per_thread"} <= set(written["machine"])
     assert written["machine"]["threads"] == 1
     found = {(r["section"], r["problem"], r["library"]): r for r in written["results"]}
@@ -211,7 +211,7 @@ def test_a_side_that_fails_hangs_or_dies_loses_its_own_column_only():
     assert rows[2].failure == "no result in 0 s"
     assert rows[3].failure == "the process died"
     with pytest.raises(processes.NoResult, match="no result in 0 s"):
-        slow.ask("version")  # at once
+        slow.ask("turn")  # at once
     good.close()
     wrong.close()
 

@@ -57,12 +57,17 @@ def main(
         )
     options = Options(tuple(there), threads, quick, tuple(only), limit)
 
-    facts: dict[str, Any] = {"machine": report.machine(threads), "missing": missing}
+    facts: dict[str, Any] = {
+        "machine": report.machine(threads),
+        "versions": {"fastnn": fastnn.__version__, **report.versions(there)},
+        "missing": missing,
+    }
     print(
         "{cpu}, {isa}, threads: {threads}, each with a peak of {peak_gflops_per_thread} GFLOP/s".format(
             **facts["machine"]
         )
     )
+    print(", ".join(f"{library} {version}" for library, version in facts["versions"].items()))
     for peer in missing:
         print(f"{peer}: not installed, left out")
     if chart is not None:

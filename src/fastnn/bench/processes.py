@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection
 from typing import Any, NoReturn
@@ -41,10 +41,8 @@ class Side:
             )
         child.close()
         self._failure: str | None = None
-        try:
-            self.version = self._answer()
-        except NoResult:
-            self.version = "?"
+        with suppress(NoResult):  # who asks first will hear of it
+            self._answer()
 
     def ask(self, *request: Any) -> Any:
         """What the worker's method of that name returns. Raises NoResult, from then on at once."""

@@ -8,10 +8,10 @@ import platform
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import fastnn
 from fastnn import _core
 from fastnn.bench.harness import cpu_name
 from fastnn.bench.processes import Row
@@ -27,6 +27,12 @@ def machine(threads: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """As installed, without importing anything."""
+    owners = metadata.packages_distributions()
+    return {library: metadata.version(owners[library][0]) for library in libraries}
 
 
 def duration(seconds: float) -> str:
@@ -199,6 +205,4 @@ def draw(path: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> None:
 def write_json(path: Path, facts: Mapping[str, Any], rows: Sequence[Row]) -> None:
     """Everything, for other programs."""
     results = [asdict(row) for row in rows]
-    path.write_text(
-        json.dumps({**facts, "fastnn": fastnn.__version__, "results": results}, indent=1)
-    )
+    path.write_text(json.dumps({**facts, "results": results}, indent=1))

@@ -31,9 +31,6 @@ class Worker:
         self.calls = 1  # how many of what is reported are in one call
         self.turns: Turns | None = None
 
-    def version(self) -> str:
-        return str(self.library.version())
-
     def train(self, name: str, batch: int) -> list[float]:
         """Get ready to train; the losses of the first three steps."""
         problem = PROBLEMS[name]
@@ -88,7 +85,7 @@ def main() -> None:
     pipe = Connection(int(sys.argv[1]))
     try:
         worker = Worker(*sys.argv[2:])
-        pipe.send((True, worker.version()))
+        pipe.send((True, None))
     except Exception as error:
         pipe.send((False, _sentence(error)))
         return

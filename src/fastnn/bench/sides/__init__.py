@@ -1,6 +1,6 @@
 """The libraries, one file each, which only a worker process of that library imports.
 
-Each has `version()`, and of the following what the library takes part in:
+Each has of the following what the library takes part in:
 
 - `train(problem, batch, mode) -> Training`
 - `infer(problem, batch, mode) -> Work`

@@ -17,10 +17,6 @@ from fastnn.bench.problems import LEARNING_RATE, Problem
 from fastnn.bench.sides import Training, Work
 
 
-def version() -> str:
-    return fastnn.__version__
-
-
 class _Symbolic:
     """Builds a functional model; remembers which weights belong to which layer."""
 

@@ -19,10 +19,6 @@ from fastnn.bench.sides import Training, Work
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 
 
-def version() -> str:
-    return str(jax.__version__)
-
-
 class _Functions:
     """Channels last. New moving averages are collected on the way."""
 

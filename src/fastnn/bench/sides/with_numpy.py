@@ -15,10 +15,6 @@ from fastnn.bench.problems import LEARNING_RATE, Problem
 from fastnn.bench.sides import Training, Work
 
 
-def version() -> str:
-    return np.__version__
-
-
 class _Layers:
     """A side whose "tensors" are the lists of layers so far."""
 

@@ -5,16 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import sklearn
 from sklearn.neural_network import MLPClassifier
 
 from fastnn.bench.nets import Dense
 from fastnn.bench.problems import LEARNING_RATE, Problem
 from fastnn.bench.sides import Training
-
-
-def version() -> str:
-    return str(sklearn.__version__)
 
 
 def train(problem: Problem, batch: int, mode: str) -> Training:

@@ -16,10 +16,6 @@ from fastnn.bench.sides import Training, Work
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 
 
-def version() -> str:
-    return str(tf.__version__)
-
-
 class _Functions:
     """Channels last. In training, moving averages are variables that are assigned on the way."""
 

@@ -18,10 +18,6 @@ from fastnn.bench.sides import Training, Work
 torch.set_flush_denormal(True)  # as fastnn, JAX and TensorFlow do
 
 
-def version() -> str:
-    return str(torch.__version__)
-
-
 class _Functions:
     """Channels first, whatever lies in memory."""
 
