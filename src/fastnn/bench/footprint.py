@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from fastnn.bench.harness import Timing
-from fastnn.bench.options import MODES, Options
+from fastnn.bench.options import MODES, Options, fitting
 from fastnn.bench.problems import PROBLEMS
 from fastnn.bench.processes import NoResult, Row, Side
 from fastnn.bench.report import Comparison, Table, duration, megabytes
@@ -31,7 +31,7 @@ def memory(options: Options) -> Iterator[Row]:
     table = Comparison("Peak memory of a training step", list(asked), options.libraries(TRAINING))
     for label, request in asked.items():
         rows = []
-        for library, mode in options.modes(TRAINING):
+        for library, mode in options.modes(fitting(TRAINING, PROBLEMS[request[0]])):
             side = Side(library, mode, options.threads, options.limit)
             try:
                 row = Row("memory", label, library, mode, size=side.ask("memory", *request))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from fastnn.bench.options import MODES, Options
+from fastnn.bench.options import MODES, Options, fitting
 from fastnn.bench.problems import PROBLEMS, Problem
 from fastnn.bench.processes import Effort, Row, Side, race
 from fastnn.bench.report import Comparison, Table, duration
@@ -90,9 +90,7 @@ def _compare(
     for label, request in asked.items():
         problem = PROBLEMS[request[1]]
         # Anew for each problem: what a process has done before must not matter.
-        sides = options.sides(
-            {k: v for k, v in modes.items() if k != "sklearn" or problem.is_plain}
-        )
+        sides = options.sides(fitting(modes, problem))
         rows = race(section, label, sides, [request] * len(sides), tolerance, effort)
         for side in sides:
             side.close()

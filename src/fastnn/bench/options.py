@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fastnn.bench.problems import Problem
 from fastnn.bench.processes import Effort, Side
 
 # Library: its modes, the first being what `fit` is to fastnn, and the package that it is.
@@ -18,6 +19,16 @@ MODES: Mapping[str, Sequence[str]] = {
     "sklearn": ("partial_fit",),
 }
 PEERS = tuple(MODES)[1:]
+
+
+def fitting(modes: Mapping[str, Sequence[str]], problem: Problem) -> dict[str, Sequence[str]]:
+    """The modes that make sense for a network."""
+    chosen = dict(modes)
+    if problem.is_convnet:  # in a loop XLA computes convolutions many times slower
+        chosen["jax"] = ("jit",)
+    if not problem.is_plain:
+        chosen["sklearn"] = ()
+    return chosen
 
 
 @dataclass(frozen=True)
