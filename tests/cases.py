@@ -429,7 +429,160 @@ CASES: list[Case] = [
         depth=30,
         linear=True,
     ),
+    *[
+        Case(
+            "conv1d",
+            (normal(*x), normal(*kernel), normal(kernel[2])),
+            kwargs,
+            depth=depth,
+            linear=True,
+        )
+        for x, kernel, depth, kwargs in (
+            ((2, 7, 3), (1, 3, 4), 30, {}),
+            ((3, 9, 1), (3, 1, 8), 30, {"padding": "same"}),
+            ((2, 8, 7), (4, 7, 15), 60, {"padding": "same"}),
+            ((2, 33, 16), (3, 16, 17), 100, {"padding": "causal"}),
+            ((1, 67, 2), (7, 2, 3), 100, {"padding": "causal", "strides": 2}),
+            ((2, 10, 3), (3, 3, 5), 60, {"padding": "causal", "dilation_rate": 4}),
+            ((2, 10, 3), (2, 3, 5), 60, {"strides": 3}),
+            ((2, 11, 4), (5, 4, 1), 60, {"strides": (2,), "padding": "same"}),
+            ((1, 12, 4), (3, 4, 6), 60, {"dilation_rate": 3}),
+            ((2, 9, 6), (3, 3, 4), 60, {"groups": 2, "padding": "same"}),
+            ((2, 13, 8), (3, 1, 8), 60, {"groups": 8, "strides": 2}),
+            ((2, 5, 33), (3, 33, 31), 200, {"padding": "same"}),
+            ((1, 2, 2), (5, 2, 2), 30, {"padding": "causal"}),
+            ((70, 5, 3), (3, 3, 5), 700, {"padding": "same"}),
+            ((0, 5, 3), (3, 3, 4), 30, {}),
+        )
+    ],
+    Case("conv1d", (normal(2, 6, 3), normal(3, 3, 4)), depth=30, linear=True),
+    Case(
+        "conv1d", (normal(2, 0, 3), normal(3, 3, 4)), {"padding": "causal"}, depth=30, linear=True
+    ),
+    *[
+        Case(
+            "conv2d_transpose",
+            (normal(*x), normal(*kernel), normal(kernel[2])),
+            kwargs,
+            depth=depth,
+            linear=True,
+        )
+        for x, kernel, depth, kwargs in (
+            ((2, 5, 4, 3), (1, 1, 4, 3), 60, {}),
+            ((2, 5, 4, 1), (3, 3, 8, 1), 60, {}),
+            ((1, 6, 7, 7), (3, 3, 15, 7), 200, {"padding": "same"}),
+            ((2, 9, 4, 16), (3, 3, 17, 16), 200, {"padding": "same"}),
+            ((1, 7, 8, 17), (3, 3, 16, 17), 200, {}),
+            ((2, 4, 3, 8), (2, 2, 3, 8), 60, {"strides": 2}),
+            ((2, 4, 3, 8), (3, 3, 1, 8), 100, {"strides": 2, "padding": "same"}),
+            ((1, 3, 5, 4), (5, 4, 6, 4), 100, {"strides": (2, 3), "padding": "same"}),
+            ((2, 3, 4, 5), (2, 3, 4, 5), 60, {"strides": (4, 5)}),
+            ((2, 3, 4, 5), (2, 1, 4, 5), 60, {"strides": 3, "padding": "same"}),
+            ((2, 3, 4, 2), (3, 3, 4, 2), 60, {"strides": 2, "output_padding": 0}),
+            ((2, 3, 4, 2), (3, 3, 4, 2), 60, {"strides": (2, 3), "output_padding": (1, 2)}),
+            (
+                (2, 3, 4, 2),
+                (3, 5, 4, 2),
+                60,
+                {"strides": (3, 2), "padding": "same", "output_padding": (2, 0)},
+            ),
+            (
+                (2, 3, 4, 2),
+                (4, 2, 4, 2),
+                60,
+                {"strides": (2, 3), "padding": "same", "output_padding": (0, 1)},
+            ),
+            ((2, 4, 5, 3), (3, 2, 4, 3), 60, {"dilation_rate": (2, 3)}),
+            ((2, 4, 5, 3), (3, 3, 4, 3), 60, {"dilation_rate": 2, "padding": "same"}),
+            ((1, 5, 4, 33), (3, 2, 31, 33), 300, {"padding": "same"}),
+            ((1, 1, 1, 2), (4, 3, 3, 2), 60, {"strides": 5, "output_padding": 4}),
+            ((40, 3, 3, 3), (3, 3, 2, 3), 1300, {"strides": 2, "padding": "same"}),
+            ((0, 3, 3, 3), (3, 3, 2, 3), 30, {"strides": 2}),
+        )
+    ],
+    Case(
+        "conv2d_transpose",
+        (normal(2, 3, 4, 3), normal(3, 3, 5, 3)),
+        {"strides": 2},
+        depth=60,
+        linear=True,
+    ),
+    *[
+        Case(
+            "conv1d_transpose",
+            (normal(*x), normal(*kernel), normal(kernel[1])),
+            kwargs,
+            depth=depth,
+            linear=True,
+        )
+        for x, kernel, depth, kwargs in (
+            ((2, 7, 3), (3, 4, 3), 60, {}),
+            ((2, 9, 16), (4, 17, 16), 100, {"strides": 2, "padding": "same"}),
+            ((1, 8, 3), (3, 4, 3), 60, {"strides": 2}),
+            ((2, 5, 2), (2, 3, 2), 60, {"strides": 4}),
+            ((2, 5, 2), (3, 3, 2), 60, {"strides": (3,), "padding": "same", "output_padding": 1}),
+            ((2, 5, 2), (3, 1, 2), 60, {"dilation_rate": 2, "padding": "same"}),
+        )
+    ],
+    *[
+        Case(
+            op,
+            (normal(*x), normal(*kernel), normal(x[-1] * kernel[-1])),
+            kwargs,
+            depth=60,
+            linear=True,
+        )
+        for op, x, kernel, kwargs in (
+            ("depthwise_conv2d", (2, 6, 5, 5), (3, 3, 5, 1), {"padding": "same"}),
+            ("depthwise_conv2d", (2, 7, 8, 3), (3, 2, 3, 2), {"strides": 2}),
+            ("depthwise_conv2d", (1, 7, 6, 17), (3, 3, 17, 1), {"strides": 2, "padding": "same"}),
+            ("depthwise_conv2d", (1, 8, 7, 2), (3, 3, 2, 9), {"dilation_rate": 2}),
+            ("depthwise_conv2d", (2, 4, 5, 1), (3, 3, 1, 4), {}),
+            ("depthwise_conv1d", (2, 9, 5), (3, 5, 1), {"padding": "same"}),
+            ("depthwise_conv1d", (2, 9, 16), (4, 16, 2), {"strides": 3}),
+            ("depthwise_conv1d", (1, 9, 3), (3, 3, 3), {"dilation_rate": 2}),
+        )
+    ],
+    *[
+        Case(
+            op,
+            (normal(*x), normal(*kernel), normal(*(1,) * (len(x) - 2), between, 4), normal(4)),
+            kwargs,
+            c=8,
+            depth=60,
+            linear=True,
+        )
+        for op, x, kernel, between, kwargs in (
+            ("separable_conv2d", (2, 6, 5, 5), (3, 3, 5, 1), 5, {"padding": "same"}),
+            ("separable_conv2d", (1, 7, 8, 3), (3, 2, 3, 2), 6, {"strides": 2}),
+            ("separable_conv1d", (2, 9, 5), (3, 5, 2), 10, {"dilation_rate": 2}),
+        )
+    ],
     # ---- pool
+    *[
+        Case(op, (make(*x),), kwargs, c=c, depth=9, linear=linear)
+        for op, make, c, linear in (
+            ("max_pool1d", distinct, 0, False),
+            ("average_pool1d", normal, 4, True),
+        )
+        for x, kwargs in (
+            ((2, 6, 1), {}),
+            ((1, 7, 3), {"padding": "same"}),
+            ((2, 9, 17), {"pool_size": 3, "strides": 2}),
+            ((1, 8, 16), {"pool_size": (4,), "strides": (1,), "padding": "same"}),
+            ((2, 7, 2), {"pool_size": 2, "strides": 3}),
+            ((1, 300, 2), {"pool_size": 270, "strides": 7}),
+            ((0, 4, 3), {}),
+        )
+    ],
+    *[
+        Case(op, (make(*x),), {"keepdims": keepdims}, c=c, depth=35, linear=linear)
+        for op, make, c, linear in (
+            ("global_max_pool1d", distinct, 0, False),
+            ("global_average_pool1d", normal, 4, True),
+        )
+        for x, keepdims in (((2, 7, 3), False), ((3, 9, 17), True), ((1, 1, 8), False))
+    ],
     *[
         Case(op, (make(*x),), kwargs, c=c, depth=depth, linear=linear)
         for op, make, c, depth, linear in (

@@ -158,7 +158,21 @@ def _window(size, window, stride, dilation, padding):
     if padding == "valid":
         return (size - span) // stride + 1, 0
     out = -(-size // stride)
+    if padding == "causal":
+        return out, span - 1
     return out, builtins.max(0, (out - 1) * stride + span - size) // 2
+
+
+def _transposed(size, window, stride, dilation, padding, output_padding):
+    """Keras's number of outputs along one axis of a transposed convolution, and what is cut off in front of them."""
+    span = (window - 1) * dilation + 1
+    if padding == "valid":
+        more = builtins.max(span, stride) - span if output_padding is None else output_padding
+        return (size - 1) * stride + span + more, 0
+    out = (
+        size * stride if output_padding is None else (size - 1) * stride + span % 2 + output_padding
+    )
+    return out, builtins.max(0, (size - 1) * stride + span - out) // 2
 
 
 def _pair(value):
@@ -178,6 +192,81 @@ def conv2d(x, kernel, bias=None, strides=1, padding="valid", dilation_rate=1, gr
             h, w = i * sh + r * dh - top, j * sw + q * dw - left
             if 0 <= h < H and 0 <= w < W:
                 y[:, i, j, filters] += x[:, h, w, channels] @ kernel[r, q, :, filters]
+    return y if bias is None else y + bias
+
+
+def _single(value):
+    return value[0] if isinstance(value, tuple) else value
+
+
+def conv1d(x, kernel, bias=None, strides=1, padding="valid", dilation_rate=1, groups=1):
+    strides = _single(strides)
+    N, L, _ = x.shape
+    k, C, F = kernel.shape
+    out, before = _window(L, k, strides, dilation_rate, padding)
+    y = np.zeros((N, out, F), np.result_type(x, kernel))
+    for f, i, r in np.ndindex(F, out, k):
+        first, at = f // (F // groups) * C, i * strides + r * dilation_rate - before
+        if 0 <= at < L:
+            y[:, i, f] += x[:, at, first : first + C] @ kernel[r, :, f]
+    return y if bias is None else y + bias
+
+
+def conv2d_transpose(
+    x, kernel, bias=None, strides=1, padding="valid", output_padding=None, dilation_rate=1
+):
+    (sh, sw), (dh, dw), (ph, pw) = _pair(strides), _pair(dilation_rate), _pair(output_padding)
+    N, H, W, _ = x.shape
+    kh, kw, F, _ = kernel.shape
+    OH, top = _transposed(H, kh, sh, dh, padding, ph)
+    OW, left = _transposed(W, kw, sw, dw, padding, pw)
+    y = np.zeros((N, OH, OW, F), np.result_type(x, kernel))
+    for i, j, r, q in np.ndindex(H, W, kh, kw):
+        h, w = i * sh + r * dh - top, j * sw + q * dw - left
+        if 0 <= h < OH and 0 <= w < OW:
+            y[:, h, w] += x[:, i, j] @ kernel[r, q].T
+    return y if bias is None else y + bias
+
+
+def conv1d_transpose(
+    x, kernel, bias=None, strides=1, padding="valid", output_padding=None, dilation_rate=1
+):
+    strides = _single(strides)
+    (N, L, _), (k, F, _) = x.shape, kernel.shape
+    out, before = _transposed(L, k, strides, dilation_rate, padding, output_padding)
+    y = np.zeros((N, out, F), np.result_type(x, kernel))
+    for i, r in np.ndindex(L, k):
+        at = i * strides + r * dilation_rate - before
+        if 0 <= at < out:
+            y[:, at] += x[:, i] @ kernel[r].T
+    return y if bias is None else y + bias
+
+
+def depthwise_conv2d(x, kernel, bias=None, strides=1, padding="valid", dilation_rate=1):
+    channels = [
+        conv2d(x[..., c : c + 1], kernel[:, :, c : c + 1], None, strides, padding, dilation_rate)
+        for c in range(x.shape[-1])
+    ]
+    y = np.concatenate(channels, axis=-1)
+    return y if bias is None else y + bias
+
+
+def depthwise_conv1d(x, kernel, bias=None, strides=1, padding="valid", dilation_rate=1):
+    channels = [
+        conv1d(x[..., c : c + 1], kernel[:, c : c + 1], None, strides, padding, dilation_rate)
+        for c in range(x.shape[-1])
+    ]
+    y = np.concatenate(channels, axis=-1)
+    return y if bias is None else y + bias
+
+
+def separable_conv2d(x, depthwise, pointwise, bias=None, **options):
+    y = depthwise_conv2d(x, depthwise, **options) @ pointwise[0, 0]
+    return y if bias is None else y + bias
+
+
+def separable_conv1d(x, depthwise, pointwise, bias=None, **options):
+    y = depthwise_conv1d(x, depthwise, **options) @ pointwise[0]
     return y if bias is None else y + bias
 
 
@@ -202,6 +291,32 @@ def max_pool2d(x, pool_size=2, strides=None, padding="valid"):
 
 def average_pool2d(x, pool_size=2, strides=None, padding="valid"):
     return _pool(x, pool_size, strides, padding, np.mean)
+
+
+def _pool1d(x, pool_size, strides, padding, f):
+    pool_size, stride = _single(pool_size), _single(pool_size if strides is None else strides)
+    out, before = _window(x.shape[1], pool_size, stride, 1, padding)
+    y = np.zeros((x.shape[0], out, x.shape[2]))
+    for i in range(out):
+        at = i * stride - before
+        y[:, i] = f(x[:, builtins.max(at, 0) : at + pool_size], axis=1)
+    return y
+
+
+def max_pool1d(x, pool_size=2, strides=None, padding="valid"):
+    return _pool1d(x, pool_size, strides, padding, np.max)
+
+
+def average_pool1d(x, pool_size=2, strides=None, padding="valid"):
+    return _pool1d(x, pool_size, strides, padding, np.mean)
+
+
+def global_max_pool1d(x, keepdims=False):
+    return x.max(axis=1, keepdims=keepdims)
+
+
+def global_average_pool1d(x, keepdims=False):
+    return x.mean(axis=1, keepdims=keepdims)
 
 
 def global_max_pool2d(x, keepdims=False):

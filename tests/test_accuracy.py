@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from scipy import special
@@ -51,6 +53,62 @@ def test_float32_is_within_two_ulp(name):
     assert ulps(actual[near], exact[near]).max() <= 2.0
     infinite = np.isinf(exact) | (np.abs(exact) > 1.001 * largest)
     np.testing.assert_array_equal(actual[infinite], rounded[infinite])
+
+
+def patterns(low: float, high: float, step: int = 1) -> Iterator[np.ndarray]:
+    """Every `step`-th float32 of [low, high), 0 <= low, a million at a time."""
+    first, last = (int(np.float32(v).view(np.uint32)) for v in (low, high))
+    block = step << 20
+    for begin in range(first, last, block):
+        yield np.arange(begin, min(begin + block, last), step, dtype=np.uint32).view(np.float32)
+
+
+def check_within_two_ulp(name: str, x: np.ndarray) -> None:
+    """By the distance in bits from the rounded value, which is at most half an ulp from the exact one."""
+    exact = EXACT[name](x.astype(np.float64))
+    actual = np.asarray(getattr(ops, name)(x))
+    distance = np.abs(actual.view(np.int32) - exact.astype(np.float32).view(np.int32))
+    far = distance > 1  # else within 1.5
+    if far.any():
+        assert ulps(actual[far], exact[far]).max() <= 2.0, (name, x[far][0])
+
+
+# Nearer to 0 exp is 1 + x and tanh is x, rounded; beyond, exp is 0 or infinite (or denormal) and tanh is 1. There every
+# 61st number below, and the samples above, do.
+@pytest.mark.parametrize("sign", [1, -1])
+def test_exp_is_within_two_ulp_of_every_float32(sign):
+    for x in patterns(2.0**-13, 87.0):
+        check_within_two_ulp("exp", sign * x)
+    for x in patterns(2.0**-126, 2.0**-13, step=61):
+        check_within_two_ulp("exp", sign * x)
+
+
+def test_tanh_is_within_two_ulp_of_every_float32():
+    for x in patterns(2.0**-13, 16.0):
+        check_within_two_ulp("tanh", x)
+    for low, high in ((2.0**-120, 2.0**-13), (16.0, 2.0**127)):
+        for x in patterns(low, high, step=61):
+            check_within_two_ulp("tanh", x)
+    for x in patterns(2.0**-120, 2.0**127, step=61):  # odd to the bit
+        np.testing.assert_array_equal(np.asarray(ops.tanh(-x)), -np.asarray(ops.tanh(x)))
+
+
+@pytest.mark.parametrize(
+    "name, sign, low, high, step",
+    [
+        ("log", 1, 0.5, 2.0, 1),
+        ("log", 1, 2.0**-126, 2.0**127, 61),
+        ("sigmoid", 1, 2.0**-60, 80.0, 61),
+        ("sigmoid", -1, 2.0**-60, 80.0, 61),
+        ("erf", 1, 2.0**-60, 8.0, 61),
+        ("erf", -1, 2.0**-60, 8.0, 61),
+        ("softplus", 1, 2.0**-60, 80.0, 127),
+        ("softplus", -1, 2.0**-60, 80.0, 127),
+    ],
+)
+def test_dense_samples_are_within_two_ulp(name, sign, low, high, step):
+    for x in patterns(low, high, step):
+        check_within_two_ulp(name, sign * x)
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -74,6 +74,27 @@ def test_fit_says_what_is_wrong_and_changes_nothing(given, error, message):
         (lambda: layers.Dropout(1.0), "rate: .*1.0"),
         (lambda: layers.Dense(-3), "units: .*-3"),
         (lambda: layers.Conv2D(4, 3, strides=2, dilation_rate=2), "strides or dilation_rate"),
+        (lambda: layers.Conv1D(4, (3, 3)), r"Conv1D: kernel_size: .*\(3, 3\)"),
+        (lambda: layers.Conv1D(4, 3, 2, dilation_rate=2), "Conv1D: .*strides or dilation_rate"),
+        (lambda: layers.Conv1D(4, 3, padding="full"), "Conv1D: padding: .*'causal', got 'full'"),
+        (lambda: layers.Conv2D(4, 3, padding="causal"), "Conv2D: padding: .*got 'causal'"),
+        (lambda: layers.Conv1D(4, 3, groups=3), "Conv1D: groups: .*filters"),
+        (lambda: layers.Conv2DTranspose(0, 3), "Conv2DTranspose: filters: .*0"),
+        (
+            lambda: layers.Conv2DTranspose(4, 3, 2, output_padding=2),
+            r"Conv2DTranspose: output_padding: .*under the strides \(2, 2\), got 2",
+        ),
+        (
+            lambda: layers.Conv1DTranspose(4, 3, 2, output_padding=(0, 1)),
+            r"Conv1DTranspose: output_padding: .*\(0, 1\)",
+        ),
+        (lambda: layers.Conv2DTranspose(4, 3, 2, output_padding="1"), "output_padding: .*'1'"),
+        (lambda: layers.DepthwiseConv2D(3, depth_multiplier=0), "depth_multiplier: .*0"),
+        (
+            lambda: layers.SeparableConv1D(4, 3, data_format="channels_first"),
+            r"transpose\(0, 2, 1\)",
+        ),
+        (lambda: layers.MaxPooling1D(0), "MaxPooling1D: pool_size: .*0"),
     ],
 )
 def test_arguments_out_of_range(make, message):
@@ -140,6 +161,9 @@ HUGE = {
     "dilation": lambda: ops.conv2d(
         np.ones((1, 5, 5, 1)), np.ones((3, 3, 1, 1)), dilation_rate=2**61, padding="same"
     ),
+    "transposed": lambda: ops.conv2d_transpose(
+        np.ones((1, 5, 5, 1)), np.ones((3, 3, 1, 1)), strides=2**62
+    ),
     "placeholder": lambda: fastnn.Graph().placeholder((-5, 2)),
 }
 
@@ -156,6 +180,8 @@ def test_steps_and_strides_beyond_any_array_are_as_good_as_its_size():
         np.testing.assert_array_equal(np.asarray(fastnn.Tensor(x)[::step]), x[::step])
     image, kernel = np.ones((1, 5, 5, 1)), np.ones((3, 3, 1, 1))
     assert ops.conv2d(image, kernel, strides=2**62).shape == (1, 1, 1, 1)
+    nothing = np.ones((0, 1, 1, 1))
+    assert ops.conv2d_transpose(nothing, kernel, strides=(2**40, 1)).shape == (0, 2**40, 3, 1)
 
 
 @pytest.mark.parametrize("value", [300, -1, 2**40, 2**70])

@@ -48,7 +48,8 @@ CONVOLUTIONS = [
         (2, (6, 6), (1, 1), 33, 31),
         (1, (12, 13), (2, 4), 6, 6),
         (20, (16, 17), (3, 3), 2, 3),  # more pixels than one chunk of dW
-        (1, (3, 300), (3, 3), 2, 2),  # a row longer than one block of dW
+        (1, (3, 600), (3, 3), 2, 2),  # a row longer than one block of dW
+        (2, (5, 6), (3, 3), 300, 49),  # panels of the kernel in several tasks
     )
     for options in (
         {},
@@ -116,9 +117,207 @@ def test_conv2d_of_integers_is_exact(direct, n, size, window, channels, filters,
         np.testing.assert_array_equal(a, b)
 
 
+ROWS = [
+    (n, length, size, channels, filters, options)
+    for n, length, size, channels, filters in (
+        (3, 9, 3, 1, 8),
+        (2, 300, 4, 3, 5),
+        (40, 13, 5, 16, 17),  # more rows than one block of dW
+        (2, 2, 7, 2, 3),
+    )
+    for options in (
+        {},
+        {"padding": "same"},
+        {"padding": "causal"},
+        {"padding": "causal", "strides": 3},
+        {"padding": "causal", "dilation_rate": 4},
+        {"padding": "same", "strides": 2},
+    )
+    if "padding" in options or length >= size
+] + [
+    (2, 9, 3, 6, 4, {"groups": 2, "padding": "causal"}),
+    (2, 33, 3, 5, 10, {"groups": 5, "padding": "causal"}),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n, length, size, channels, filters, options", ROWS)
+def test_conv1d_of_integers_is_exact(n, length, size, channels, filters, options, dtype):
+    rng = np.random.default_rng(0)
+    x = small(rng, n, length, channels)
+    kernel = small(rng, size, channels // options.get("groups", 1), filters)
+    bias = small(rng, filters)
+    expected = reference.conv1d(x, kernel, bias, **options)
+    dy = small(rng, *expected.shape)
+    given = [a.astype(dtype) for a in (dy, x, kernel, bias)]
+    np.testing.assert_array_equal(ops.conv1d(*given[1:], **options), expected)
+    dx, dkernel = direct_gradients(
+        dy[:, None],
+        x[:, None],
+        kernel[None],
+        **{**options, "strides": (1, options.get("strides", 1))},
+    )
+    for a, b in zip(
+        ops.conv1d_backward(*given, **options), (dx[:, 0], dkernel[0], dy.sum((0, 1))), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+TRANSPOSED = [
+    (n, size, window, channels, filters, options)
+    for n, size, window, channels, filters in (
+        (2, (5, 4), (3, 3), 3, 8),
+        (3, (4, 5), (2, 4), 16, 17),
+        (1, (6, 3), (5, 1), 33, 1),
+        (20, (5, 6), (3, 3), 2, 3),
+        (2, (3, 4), (4, 4), 1, 16),
+        (1, (1, 1), (2, 3), 7, 7),
+    )
+    for options in (
+        {},
+        {"padding": "same"},
+        {"strides": 2},
+        {"strides": 2, "padding": "same"},
+        {"strides": (5, 6)},
+        {"strides": (3, 5), "padding": "same"},
+        {"strides": (2, 3), "output_padding": (1, 0)},
+        {"strides": 3, "output_padding": 2, "padding": "same"},
+        {"strides": 2, "output_padding": 0, "padding": "same"},
+        {"dilation_rate": (2, 3)},
+        {"dilation_rate": 2, "padding": "same"},
+    )
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n, size, window, channels, filters, options", TRANSPOSED)
+def test_conv2d_transpose_of_integers_is_exact(
+    direct, n, size, window, channels, filters, options, dtype
+):
+    rng = np.random.default_rng(0)
+    x, kernel = small(rng, n, *size, channels), small(rng, *window, filters, channels)
+    bias = small(rng, filters)
+    expected = reference.conv2d_transpose(x, kernel, bias, **options)
+    dy = small(rng, *expected.shape)
+    given = [a.astype(dtype) for a in (dy, x, kernel, bias)]
+    np.testing.assert_array_equal(ops.conv2d_transpose(*given[1:], **options), expected)
+
+    pair = reference._pair
+    (sh, sw), (dh, dw) = pair(options.get("strides", 1)), pair(options.get("dilation_rate", 1))
+    tops = [
+        reference._transposed(*a, options.get("padding", "valid"), p)[1]
+        for *a, p in zip(
+            size, window, (sh, sw), (dh, dw), pair(options.get("output_padding")), strict=True
+        )
+    ]
+    dx, dkernel = np.zeros_like(x), np.zeros_like(kernel)
+    for i, j, r, q in np.ndindex(*size, *window):
+        h, w = i * sh + r * dh - tops[0], j * sw + q * dw - tops[1]
+        if 0 <= h < dy.shape[1] and 0 <= w < dy.shape[2]:
+            dx[:, i, j] += dy[:, h, w] @ kernel[r, q]
+            dkernel[r, q] += dy[:, h, w].T @ x[:, i, j]
+    got = ops.conv2d_transpose_backward(*given, **options)
+    for a, b in zip(got, (dx, dkernel, dy.sum((0, 1, 2))), strict=True):
+        assert a.dtype == dtype
+        np.testing.assert_array_equal(a, b)
+
+    # In one dimension along each axis: the same numbers with a window of one pixel across.
+    if size[0] == 1 or window[0] == 1:
+        return
+    options = {
+        key: value if isinstance(value, str) else pair(value)[0] for key, value in options.items()
+    }
+    row, column = x[:, :, 0], kernel[:, 0]
+    y = ops.conv1d_transpose(row.astype(dtype), column.astype(dtype), given[3], **options)
+    np.testing.assert_array_equal(y, reference.conv1d_transpose(row, column, bias, **options))
+
+
+@pytest.mark.parametrize(
+    "size, window, stride, padding, output_padding",
+    [
+        (size, window, stride, padding, output_padding)
+        for size in (1, 4, 7)
+        for window in (1, 2, 3, 4)
+        for stride in (1, 2, 5)
+        for padding in ("valid", "same")
+        for output_padding in dict.fromkeys((None, 0, stride // 2, stride - 1))
+        # Of a size that no convolution takes back to this one.
+        if not (padding == "same" and window % 2 == 0 and output_padding == 0)
+    ],
+)
+def test_conv_transpose_is_the_adjoint_of_conv(
+    direct, size, window, stride, padding, output_padding
+):
+    """<conv(x), s> = <x, conv_transpose(s)> for x of the size of conv_transpose(s)."""
+    rng = np.random.default_rng(0)
+    kernel = small(rng, window, window, 3, 5).astype("f4")
+    s = small(rng, 2, size, size + 1, 5).astype("f4")
+    back = ops.conv2d_transpose(
+        s, kernel, strides=stride, padding=padding, output_padding=output_padding
+    )
+    x = small(rng, *back.shape).astype("f4")
+    y = ops.conv2d(x, kernel, strides=stride, padding=padding)
+    assert y.shape == s.shape
+    assert np.vdot(np.asarray(y), s) == np.vdot(x, np.asarray(back))
+    dx, *_ = ops.conv2d_backward(s, x, kernel, strides=stride, padding=padding)
+    np.testing.assert_array_equal(dx, back)
+
+
+def test_a_causal_convolution_does_not_look_ahead():
+    rng = np.random.default_rng(0)
+    x, kernel = rng.standard_normal((1, 20, 3)), rng.standard_normal((4, 3, 5))
+    y = np.asarray(ops.conv1d(x, kernel, padding="causal", dilation_rate=2))
+    for at in range(20):
+        later = x.copy()
+        later[:, at:] = np.nan
+        z = np.asarray(ops.conv1d(later, kernel, padding="causal", dilation_rate=2))
+        np.testing.assert_array_equal(z[:, :at], y[:, :at])
+        assert np.isnan(z[:, at]).all()
+
+
+def test_one_dimension_is_an_image_of_one_row():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 11, 5)).astype("f4")
+    kernel, back = rng.standard_normal((2, 3, 5, 5)).astype("f4")
+    for flat, image in (
+        (ops.conv1d(x, kernel, strides=2), ops.conv2d(x[:, None], kernel[None], strides=(1, 2))),
+        (
+            ops.conv1d_transpose(x, back, strides=2, padding="same"),
+            ops.conv2d_transpose(x[:, None], back[None], strides=(1, 2), padding="same"),
+        ),
+        (ops.depthwise_conv1d(x, kernel), ops.depthwise_conv2d(x[:, None], kernel[None])),
+        (ops.max_pool1d(x, 3), ops.max_pool2d(x[:, None], (1, 3))),
+        (ops.average_pool1d(x, 3), ops.average_pool2d(x[:, None], (1, 3))),
+        (ops.global_max_pool1d(x), ops.global_max_pool2d(x[:, None])),
+        (ops.global_average_pool1d(x), ops.global_average_pool2d(x[:, None])),
+    ):
+        assert np.asarray(flat).tobytes() == np.asarray(image).tobytes()
+
+
+def test_depthwise_is_a_group_for_every_channel():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 7, 6, 5)).astype("f4")
+    kernel, bias = rng.standard_normal((3, 3, 5, 2)).astype("f4"), rng.standard_normal(10)
+    bias = bias.astype("f4")
+    np.testing.assert_array_equal(
+        ops.depthwise_conv2d(x, kernel, bias),
+        ops.conv2d(x, kernel.reshape(3, 3, 1, 10), bias, groups=5),
+    )
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "m, k, n", [(1, 1, 1), (5, 300, 7), (64, 33, 65), (13, 520, 31), (150, 17, 300)]
+    "m, k, n",
+    [
+        (1, 1, 1),
+        (5, 300, 7),
+        (64, 33, 65),
+        (13, 520, 31),
+        (150, 17, 300),
+        *((m, 270, 150) for m in (1, 2, 3)),  # few rows, wide tiles
+        (300, 300, 260),  # several blocks of rows, of panels and of products
+        (9, 1024, 300),  # columns of x^T that would fill few sets of a cache
+    ],
 )
 def test_matrix_products_of_integers_are_exact(m, k, n, dtype):
     rng = np.random.default_rng(1)
@@ -203,6 +402,15 @@ ROW_OPS = {
     ),
     "conv2d depthwise": lambda x, w: ops.conv2d(
         x, np.tile(w[:, 0], (3, 3, 1, 1)), padding="same", groups=19
+    ),
+    "conv1d": lambda x, w: ops.conv1d(
+        ops.reshape(x, (-1, x.shape[1] * x.shape[2], 19)), np.tile(w, (4, 1, 1)), padding="causal"
+    ),
+    "conv2d_transpose": lambda x, w: ops.conv2d_transpose(
+        x, np.tile(w.T, (3, 3, 1, 1)), padding="same"
+    ),
+    "conv2d_transpose strides": lambda x, w: ops.conv2d_transpose(
+        x, np.tile(w.T, (3, 4, 1, 1)), strides=(2, 3)
     ),
     "max_pool2d of few channels": lambda x, w: ops.max_pool2d(x[..., :3], 2, 2, "same"),
     "max_pool2d": lambda x, w: ops.max_pool2d(x, 3, 2, "same"),
@@ -456,6 +664,123 @@ BAD = [
         ValueError,
         "global_average_pool2d: expected x of shape (batch, height, width, channels)"
         ", got (5, 6, 16)",
+    ),
+    (
+        lambda: ops.conv1d(X[0, :, None], KERNEL[0]),
+        ValueError,
+        "conv1d: expected x of shape (batch, length, 16), got (5, 1, 6, 16)",
+    ),
+    (
+        lambda: ops.conv1d(X[0].transpose(0, 2, 1), KERNEL[0]),
+        ValueError,
+        "conv1d: expected x of shape (batch, length, 16), got (5, 16, 6)"
+        "; channels go last: x.transpose(0, 2, 1)",
+    ),
+    (
+        lambda: ops.conv1d(X[0], KERNEL),
+        ValueError,
+        "conv1d: expected kernel of shape (size, in, out), got (3, 3, 16, 4)",
+    ),
+    (
+        lambda: ops.conv1d(X[0, :, :2], KERNEL[0]),
+        ValueError,
+        "conv1d: expected x of length >= 3, the kernel's, with padding 'valid', got 2",
+    ),
+    (
+        lambda: ops.conv1d(X[0], KERNEL[0], strides=2, dilation_rate=2),
+        ValueError,
+        "conv1d: expected strides or dilation_rate to be 1, got strides (2,)"
+        " and dilation_rate (2,)",
+    ),
+    (
+        lambda: ops.conv1d(X[0], KERNEL[0], strides=(1, 2)),
+        ValueError,
+        "conv1d: expected strides to be an int, got (1, 2)",
+    ),
+    (
+        lambda: ops.conv1d(X[0], KERNEL[0], padding="full"),
+        ValueError,
+        "conv1d: expected padding 'valid', 'same' or 'causal', got 'full'",
+    ),
+    (
+        lambda: ops.conv2d(X, KERNEL, padding="causal"),
+        ValueError,
+        "conv2d: expected padding 'valid' or 'same', got 'causal'",
+    ),
+    (
+        lambda: ops.conv2d_transpose(X, KERNEL),
+        ValueError,
+        "conv2d_transpose: expected x of shape (batch, height, width, 4), got (2, 5, 6, 16)",
+    ),
+    (
+        lambda: ops.conv2d_transpose(X, KERNEL[0]),
+        ValueError,
+        "conv2d_transpose: expected kernel of shape (height, width, out, in), got (3, 16, 4)",
+    ),
+    (
+        lambda: ops.conv2d_transpose(X[..., :4], KERNEL, np.zeros(4, "f4")),
+        ValueError,
+        "conv2d_transpose: expected bias of shape (16,) and dtype float32, got (4,) and float32",
+    ),
+    (
+        lambda: ops.conv2d_transpose(X[..., :4], KERNEL, output_padding=1),
+        ValueError,
+        "conv2d_transpose: expected output_padding >= 0 and < the stride of 1 along the height"
+        ", got 1",
+    ),
+    (
+        lambda: ops.conv2d_transpose(X[..., :4], KERNEL, strides=2, output_padding=(1, -1)),
+        ValueError,
+        "conv2d_transpose: expected output_padding >= 0 and < the stride of 2 along the width"
+        ", got -1",
+    ),
+    (
+        lambda: ops.conv2d_transpose(X[..., :4], KERNEL, strides=0),
+        ValueError,
+        "conv2d_transpose: expected strides >= 1, got 0 along the height",
+    ),
+    (
+        lambda: ops.conv2d_transpose(X[:, :0, :, :4], KERNEL),
+        ValueError,
+        "conv2d_transpose: expected x of height >= 1, got 0",
+    ),
+    (
+        lambda: ops.conv2d_transpose(X[..., :4], KERNEL, strides=2**61),
+        ValueError,
+        "conv2d_transpose: 5 pixels with strides of 2305843009213693952 along the height"
+        " are too large",
+    ),
+    (
+        lambda: ops.conv1d_transpose(X[0, ..., :4], KERNEL[0], strides=2, dilation_rate=2),
+        ValueError,
+        "conv1d_transpose: expected strides or dilation_rate to be 1, got strides (2,)"
+        " and dilation_rate (2,)",
+    ),
+    (
+        lambda: ops.depthwise_conv2d(X, KERNEL[:, :, 0]),
+        ValueError,
+        "depthwise_conv2d: expected kernel of shape (height, width, channels, multiplier)"
+        ", got (3, 3, 4)",
+    ),
+    (
+        lambda: ops.depthwise_conv2d(X[..., :8], KERNEL),
+        ValueError,
+        "depthwise_conv2d: expected x of shape (batch, height, width, 16), got (2, 5, 6, 8)",
+    ),
+    (
+        lambda: ops.max_pool1d(X),
+        ValueError,
+        "max_pool1d: expected x of shape (batch, length, channels), got (2, 5, 6, 16)",
+    ),
+    (
+        lambda: ops.average_pool1d(X[0], 7),
+        ValueError,
+        "average_pool1d: expected x of length >= 7, the pool's, with padding 'valid', got 6",
+    ),
+    (
+        lambda: ops.global_max_pool1d(X[0, :, :0]),
+        ValueError,
+        "global_max_pool1d: expected images of at least one pixel, got x of shape (5, 0, 16)",
     ),
     (
         lambda: ops.conv2d_backward(np.zeros((2, 3, 4, 5), "f4"), X, KERNEL),

@@ -11,7 +11,7 @@ from fastnn import layers, ops
 from numerics import assert_close, numeric_gradient, relative_error
 
 RNG = np.random.default_rng(0)
-IMAGE = (2, 7, 6, 4)
+IMAGE, ROW = (2, 7, 6, 4), (2, 9, 4)
 
 # One row per layer: maker, shape of x, shape of y, number of parameters.
 LAYERS = {
@@ -32,6 +32,77 @@ LAYERS = {
         85,
     ),
     "conv2d groups": (lambda **k: layers.Conv2D(6, 3, groups=2, **k), IMAGE, (2, 5, 4, 6), 114),
+    "conv1d": (lambda **k: layers.Conv1D(5, 3, activation="tanh", **k), ROW, (2, 7, 5), 65),
+    "conv1d causal": (
+        lambda **k: layers.Conv1D(6, 3, 2, "causal", groups=2, **k),
+        ROW,
+        (2, 5, 6),
+        42,
+    ),
+    "conv1d dilated": (lambda **k: layers.Conv1D(5, 2, dilation_rate=3, **k), ROW, (2, 6, 5), 45),
+    "conv1d transposed": (
+        lambda **k: layers.Conv1DTranspose(5, 3, 2, activation="sigmoid", **k),
+        ROW,
+        (2, 19, 5),
+        65,
+    ),
+    "conv1d transposed, padded": (
+        lambda **k: layers.Conv1DTranspose(5, 3, 4, "same", 2, use_bias=False, **k),
+        ROW,
+        (2, 35, 5),
+        60,
+    ),
+    "conv2d transposed": (
+        lambda **k: layers.Conv2DTranspose(5, 3, 2, "same", activation="tanh", **k),
+        IMAGE,
+        (2, 14, 12, 5),
+        185,
+    ),
+    "conv2d transposed, padded": (
+        lambda **k: layers.Conv2DTranspose(5, (2, 3), (3, 2), output_padding=(2, 0), **k),
+        IMAGE,
+        (2, 22, 13, 5),
+        125,
+    ),
+    "conv2d transposed, dilated": (
+        lambda **k: layers.Conv2DTranspose(5, 3, dilation_rate=2, activation="tanh", **k),
+        IMAGE,
+        (2, 11, 10, 5),
+        185,
+    ),
+    "depthwise conv1d": (
+        lambda **k: layers.DepthwiseConv1D(3, 2, depth_multiplier=3, **k),
+        ROW,
+        (2, 4, 12),
+        48,
+    ),
+    "depthwise conv2d": (
+        lambda **k: layers.DepthwiseConv2D(3, padding="same", activation="tanh", **k),
+        IMAGE,
+        IMAGE,
+        40,
+    ),
+    "separable conv1d": (
+        lambda **k: layers.SeparableConv1D(5, 3, depth_multiplier=2, **k),
+        ROW,
+        (2, 7, 5),
+        69,
+    ),
+    "separable conv2d": (
+        lambda **k: layers.SeparableConv2D(5, 3, 2, "same", activation="sigmoid", **k),
+        IMAGE,
+        (2, 4, 3, 5),
+        61,
+    ),
+    "max pooling 1d": (lambda **k: layers.MaxPooling1D(**k), ROW, (2, 4, 4), 0),
+    "average pooling 1d": (
+        lambda **k: layers.AveragePooling1D(3, 2, "same", **k),
+        ROW,
+        (2, 5, 4),
+        0,
+    ),
+    "global average 1d": (lambda **k: layers.GlobalAveragePooling1D(**k), ROW, (2, 4), 0),
+    "global max 1d": (lambda **k: layers.GlobalMaxPooling1D(keepdims=True, **k), ROW, (2, 1, 4), 0),
     "max pooling": (lambda **k: layers.MaxPooling2D(**k), IMAGE, (2, 3, 3, 4), 0),
     "max pooling same": (
         lambda **k: layers.MaxPooling2D(3, 2, "same", **k),
@@ -161,6 +232,69 @@ def test_dense_is_the_formula():
     kernel, bias = layer.get_weights()
     assert kernel.shape == (4, 3) and not bias.any()
     assert_close(y, reference.sigmoid(x.astype("float64") @ kernel + bias), c=4, depth=4)
+
+
+@pytest.mark.parametrize(
+    "layer, shape, weights",
+    [
+        (layers.Conv1D(5, 3), ROW, {"kernel": (3, 4, 5), "bias": (5,)}),
+        (layers.Conv1DTranspose(5, 3), ROW, {"kernel": (3, 5, 4), "bias": (5,)}),
+        (layers.Conv2DTranspose(5, (3, 2)), IMAGE, {"kernel": (3, 2, 5, 4), "bias": (5,)}),
+        (layers.DepthwiseConv1D(3, depth_multiplier=2), ROW, {"kernel": (3, 4, 2), "bias": (8,)}),
+        (layers.DepthwiseConv2D((3, 2)), IMAGE, {"kernel": (3, 2, 4, 1), "bias": (4,)}),
+        (
+            layers.SeparableConv1D(5, 3, depth_multiplier=2),
+            ROW,
+            {"depthwise_kernel": (3, 4, 2), "pointwise_kernel": (1, 8, 5), "bias": (5,)},
+        ),
+        (
+            layers.SeparableConv2D(5, 3, use_bias=False),
+            IMAGE,
+            {"depthwise_kernel": (3, 3, 4, 1), "pointwise_kernel": (1, 1, 4, 5)},
+        ),
+    ],
+)
+def test_weights_have_the_names_and_shapes_of_keras(layer, shape, weights):
+    layer(data(shape))
+    assert {v.name: v.shape for v in layer.weights} == weights
+
+
+def test_transposed_layers_have_the_sizes_of_keras():
+    def sizes(**options):
+        layer = layers.Conv2DTranspose(1, 3, 2, **options)
+        return layer.compute_output_shape((None, 5, None, 1))
+
+    assert sizes() == (None, 11, None, 1)
+    assert sizes(padding="same") == (None, 10, None, 1)
+    assert sizes(padding="same", output_padding=0) == (None, 9, None, 1)
+    assert sizes(output_padding=1) == (None, 12, None, 1)
+    assert layers.Conv1DTranspose(32, 3, 2)(data((4, 10, 8))).shape == (4, 21, 32)
+    assert layers.Conv2DTranspose(32, 2, 2)(data((4, 10, 8, 3))).shape == (4, 20, 16, 32)
+
+
+def test_initializers_count_the_fans_of_kernels_as_keras_does():
+    """By the last two axes: a transposed kernel's are turned, a depthwise one's are its channels and its multiplier."""
+    for layer, shape, fans in (
+        (layers.Conv2DTranspose(60, 3), (1, 5, 5, 20), 9 * 80),
+        (layers.DepthwiseConv2D(3, depth_multiplier=2), (1, 5, 5, 60), 9 * 62),
+        (layers.Conv1D(60, 3), (1, 5, 20), 3 * 80),
+    ):
+        layer(data(shape))
+        limit = np.sqrt(6 / fans)
+        assert 0.97 * limit < np.abs(layer.get_weights()[0]).max() <= limit * (1 + 1e-6)
+
+
+def test_kernels_of_separable_layers_have_arguments_of_their_own():
+    layer = layers.SeparableConv2D(
+        2, 3, depthwise_initializer="ones", pointwise_initializer="zeros",
+        depthwise_regularizer="l2", pointwise_constraint="non_neg",
+    )  # fmt: skip
+    layer(data(IMAGE))
+    assert layer.get_weights()[0].min() == 1 and not layer.get_weights()[1].any()
+    assert [float(v) for v in layer.losses] == [pytest.approx(0.01 * 36)]
+    layer.set_weights([layer.get_weights()[0], np.full((1, 1, 4, 2), -1.0), [0.0, 0.0]])
+    layer.apply_constraints()
+    assert not layer.get_weights()[1].any()
 
 
 def test_perceptron_of_the_lessons():
@@ -491,6 +625,11 @@ def test_bad_arguments(make, kind, message):
         (layers.Conv2D(2, 3, name="c"), np.ones((3, 8, 8)), ValueError, "Conv2D 'c': .*one channel: x"),
         (layers.Conv2D(2, 7, name="c"), np.ones((1, 5, 5, 1)), ValueError, "Conv2D 'c': .*valid"),
         (layers.Conv2D(6, 3, groups=3, name="c"), np.ones((1, 5, 5, 16)), ValueError, "Conv2D 'c': groups"),
+        (layers.Conv1D(2, 3, name="c"), np.ones((3, 8)), ValueError, "Conv1D 'c': .*length, channels.*one channel: x"),
+        (layers.Conv1D(2, 7, name="c"), np.ones((1, 5, 1)), ValueError, "Conv1D 'c': .*length >= 7.*valid"),
+        (layers.Conv2DTranspose(2, 3, name="c"), np.ones((1, 0, 5, 1)), ValueError, "Transpose 'c': .*height >= 1"),
+        (layers.DepthwiseConv2D(3, name="c"), np.ones((1, 5, 5, 0)), ValueError, "DepthwiseConv2D 'c': .*one element"),
+        (layers.GlobalMaxPooling1D(name="p"), np.ones((1, 5)), ValueError, "GlobalMaxPooling1D 'p': .*length"),
         (layers.MaxPooling2D(2**29, name="p"), np.ones((1, 5, 5, 1)), ValueError, "MaxPooling2D 'p'"),
         (layers.Conv2D(2, 3, dilation_rate=1_800_000_000, name="c"), np.ones((1, 5, 5, 1)), ValueError, "Conv2D 'c'"),
         (layers.Flatten(name="f"), None, TypeError, "Flatten 'f': x"),

@@ -177,8 +177,8 @@ def test_linear_ops_pass_the_adjoint_identity(case_id):
     inputs = make_inputs(case)
     first = wrt(case)[0]
     others = list(inputs)
-    if case.op in ("dense", "conv2d") and len(others) == 3:
-        others[2] = np.zeros_like(others[2])  # affine otherwise
+    if case.op == "dense" or "conv" in case.op:  # affine otherwise
+        others[1:] = [np.zeros_like(x) if x.ndim == 1 else x for x in others[1:]]
     y = np.asarray(call(case, others))
     s = np.random.default_rng(3).standard_normal(y.shape)
     g = gradients(case, others, [s])[wrt(case).index(first)]

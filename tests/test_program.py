@@ -199,6 +199,31 @@ def test_an_activation_is_part_of_the_layer_that_makes_its_input():
     assert names(_core.Program(graph, [x], [y])) == ["conv2d+tanh"]
 
 
+def test_an_activation_goes_into_any_convolution_and_its_derivative_into_the_gradient():
+    rng = np.random.default_rng(0)
+    kernel = Variable(rng.standard_normal((3, 4, 4)).astype(np.float32))
+    bias = Variable(rng.standard_normal(4).astype(np.float32))
+
+    def step(x):
+        with GradientTape() as tape:
+            y = ops.tanh(ops.conv1d(x, kernel, bias, padding="causal"))
+            z = ops.tanh(ops.conv1d_transpose(y, kernel, bias, padding="same"))
+            z = ops.tanh(ops.depthwise_conv1d(z, kernel, strides=2))
+        return [z, *tape.gradient(z, [kernel, bias])]
+
+    graph = fastnn.Graph()
+    x = graph.placeholder((5, 9, 4))
+    with graph:
+        program = _core.Program(graph, [x], step(x))
+    found = [n for n in names(program) if "conv" in n]
+    assert found[:3] == ["conv1d+tanh", "conv1d_transpose+tanh", "depthwise_conv1d+tanh"]
+    # Derivatives: the last one on its own, as fetches begin there; that of strides leaves no whole rows to finish.
+    assert [n for n in names(program) if n.startswith("tanh")] == ["tanh_backward"] * 2
+    values = rng.standard_normal((5, 9, 4)).astype(np.float32)
+    for e, a in zip(step(fastnn.Tensor(values)), program.run([values]), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(e))
+
+
 def test_an_activation_whose_input_is_wanted_stays_a_step():
     w = Variable(np.ones((3, 4), np.float32))
     graph = fastnn.Graph()
@@ -313,6 +338,7 @@ def check_against_eager(make, *values):
         ((6, 65, 33, 8), (5, 3, 8, 96), {"strides": 2}),
         ((3, 47, 47, 20), (3, 3, 10, 72), {"dilation_rate": 3, "groups": 2}),
         ((4, 33, 35, 30), (1, 1, 30, 65), {}),
+        ((9, 517, 30), (3, 30, 65), {"padding": "causal"}),
     ],
 )
 def test_the_moments_for_a_batch_normalisation_are_taken_by_the_convolution(x, kernel, arguments):
@@ -322,7 +348,8 @@ def test_the_moments_for_a_batch_normalisation_are_taken_by_the_convolution(x, k
     activation = arguments.pop("activation", False)
 
     def step(x, kernel):
-        z = ops.conv2d(x, kernel, **arguments)
+        conv = ops.conv1d if len(x.shape) == 3 else ops.conv2d
+        z = conv(x, kernel, **arguments)
         if activation:
             z = ops.tanh(z)
         return ops.batch_normalization_training(z, np.ones(z.shape[-1], np.float32))

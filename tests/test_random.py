@@ -115,7 +115,7 @@ def test_dropout_keeps_the_expected_value(rate):
     y = np.asarray(ops.dropout(x, rate, seed=3))
     kept = y != 0
     assert abs(kept.mean() - (1 - rate)) <= 5 * np.sqrt(rate * (1 - rate) / N)
-    np.testing.assert_array_equal(y[kept], (x / np.float32(1 - rate))[kept])
+    np.testing.assert_array_equal(y[kept], (x * np.float32(1 / (1 - rate)))[kept])
     np.testing.assert_allclose(y.mean(), x.mean(), rtol=6 * np.sqrt(rate / (1 - rate) / N) + 1e-6)
 
 

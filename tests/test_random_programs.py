@@ -84,6 +84,9 @@ class Step:
             return self.any_of(ACTIVATIONS)(x)
         if kind < 5:
             filters = int(self.any_of([1, 3, 8, 16]))
+            if self.chance(0.2) and height * width < 200:
+                kernel = self.weight(size, size, filters, channels)
+                return ops.conv2d_transpose(x, kernel, self.maybe(filters), stride, padding)
             kernel = self.weight(size, size, channels, filters)
             return ops.conv2d(x, kernel, self.maybe(filters), strides=stride, padding=padding)
         if kind < 8:

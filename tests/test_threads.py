@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import _core, ops
+from fastnn import ops
 
 
 def big_product() -> np.ndarray:
@@ -88,18 +88,6 @@ def test_the_default_number_obeys_the_environment():
     everything = str(len(os.sched_getaffinity(0)))
     for odd in ("0", "abc", "100000"):
         assert 1 <= int(run(code, OMP_NUM_THREADS=odd).stdout) <= int(everything)
-
-
-@pytest.mark.parametrize("isa", _core.supported_isas)
-def test_every_instruction_set_can_be_forced(isa):
-    done = run("from fastnn import _core; print(_core.isa)", FASTNN_ISA=isa)
-    assert done.stdout.strip() == isa
-
-
-def test_an_instruction_set_that_is_not_there_fails_the_import():
-    done = run("import fastnn", FASTNN_ISA="avx9000")
-    assert done.returncode != 0
-    assert "FASTNN_ISA: expected one that this CPU has (baseline" in done.stderr
 
 
 def test_threads_that_record_on_one_graph():

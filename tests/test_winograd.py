@@ -99,6 +99,20 @@ def test_all_passes_are_the_twins(n, size, channels, filters, padding, dtype):
         assert_accurate(a, e, what)
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_transposed_convolution_is_the_gradient_to_the_bit(padding):
+    x, kernel, _, dy = make(2, (13, 14), 17, 20, padding, "f4")
+    expected = ops.conv2d_backward(dy, x, kernel, padding=padding)
+    assert (
+        np.asarray(ops.conv2d_transpose(dy, kernel, padding=padding)).tobytes()
+        == np.asarray(expected[0]).tobytes()
+    )
+    dy_of, dkernel, _ = ops.conv2d_transpose_backward(x, dy, kernel, padding=padding)
+    y = ops.conv2d(x, kernel, padding=padding)
+    assert np.asarray(dy_of).tobytes() == np.asarray(y).tobytes()
+    assert np.asarray(dkernel).tobytes() == np.asarray(expected[1]).tobytes()
+
+
 @pytest.mark.parametrize("images, size, channels", [(8, 16, 64), (8, 8, 256), (64, 16, 64)])
 def test_errors_stay_within_the_promise_for_many_channels(images, size, channels):
     data = make(images, (size, size), channels, channels, "same", "f4")
@@ -279,9 +293,11 @@ def test_recorded_functions_notice_a_change():
     assert len(recordings) < 12
 
 
-@pytest.mark.parametrize("filters", [17, 80])
-def test_programs_with_fused_activations_have_the_bits_of_the_ops(filters):
-    x, kernel, bias, _ = make(2, (9, 10), 16, filters, "same", "f4")
+@pytest.mark.parametrize("algorithm", ["winograd", "direct"])
+@pytest.mark.parametrize("channels, filters", [(16, 17), (16, 80), (300, 80)])
+def test_programs_with_fused_activations_have_the_bits_of_the_ops(channels, filters, algorithm):
+    config.conv_algorithm(algorithm)
+    x, kernel, bias, _ = make(2, (9, 10), channels, filters, "same", "f4")
     second = np.random.default_rng(1).standard_normal((3, 3, filters, 18)).astype("f4")
     weights = [fastnn.Variable(kernel), fastnn.Variable(bias), fastnn.Variable(second)]
 

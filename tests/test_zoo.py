@@ -223,6 +223,53 @@ def nets():
         SPARSE,
         0,
     )
+    yield (
+        "rows",
+        sequential(
+            lambda: layers.Reshape((6, 1)),
+            lambda: layers.Conv1D(8, 3, padding="causal", activation="relu"),
+            lambda: layers.Conv1D(8, 2, dilation_rate=2, padding="causal"),
+            layers.BatchNormalization,
+            layers.ReLU,
+            layers.MaxPooling1D,
+            lambda: layers.SeparableConv1D(9, 2, depth_multiplier=2, activation="tanh"),
+            lambda: layers.Conv1DTranspose(4, 3, 2, "same", activation="relu"),
+            lambda: layers.AveragePooling1D(2, 1),
+            layers.GlobalAveragePooling1D,
+            soft,
+        ),
+        "adam",
+        SPARSE,
+        0,
+    )
+    yield (
+        "convolutional autoencoder",
+        sequential(
+            lambda: layers.Conv2D(8, 3, 2, "same", activation="relu"),
+            lambda: layers.Conv2D(16, 3, 2, "same", activation="relu"),
+            lambda: layers.Conv2DTranspose(16, 3, padding="same", activation="relu"),
+            lambda: layers.Conv2DTranspose(8, 3, 2, "same", activation="relu", output_padding=0),
+            lambda: layers.Conv2DTranspose(3, 3, 2, "same", activation="tanh"),
+            flat,
+            shape=image,
+        ),
+        "adam",
+        "mse",
+        10,
+    )
+    yield (
+        "separable",
+        sequential(
+            lambda: layers.DepthwiseConv2D(3, 2, "same", 2, activation="relu"),
+            lambda: layers.SeparableConv2D(8, 3, padding="same", activation="relu"),
+            layers.GlobalMaxPooling2D,
+            soft,
+            shape=image,
+        ),
+        "adam",
+        SPARSE,
+        0,
+    )
     yield "residual", Residual, "adam", SPARSE, 0
     yield (
         "schedule",

@@ -8,11 +8,10 @@ void bind_dense(py::module_& m) {
   m.def(
       "dense",
       [](py::handle x, py::handle kernel, py::handle bias) {
-        static const OpPtr without_bias = dense(false), with_bias = dense(true);
         const Tensor w = as_tensor(kernel, "kernel");
         const Tensor t = as_tensor(x, "x");
-        if (bias.is_none()) return call1(without_bias, {t, w});
-        return call1(with_bias, {t, w, as_tensor(bias, "bias")});
+        if (bias.is_none()) return call1(dense(false), {t, w});
+        return call1(dense(true), {t, w, as_tensor(bias, "bias")});
       },
       py::arg("x"), py::arg("kernel"), py::arg("bias") = py::none());
   m.def(

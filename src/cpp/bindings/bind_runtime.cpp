@@ -36,6 +36,29 @@ double peak_gflops(double duration) {
   return best;
 }
 
+// GB/s of y = a x + z over three arrays of `bytes` in all: their size over the fastest time.
+double triad_bandwidth(double bytes, double duration) {
+  if (!(bytes >= 12 && bytes < 0x1p40)) throw ValueError(cat("bytes: expected 12 to 2**40, got ", bytes));
+  const auto n = static_cast<int64_t>(bytes / (3 * sizeof(float)));
+  const Tensor y = Tensor::zeros({n}, DType::float32), x = Tensor::zeros({n}, DType::float32),
+               z = Tensor::zeros({n}, DType::float32);
+  const auto triad = kernels_for<float>().elementwise.triad;
+  double best = 0, spent = 0;
+  with_team([&] {  // as a program runs
+    FlushToZero flush;
+    while (spent < duration) {
+      const double time = seconds([&] {
+        parallel_for(n, grain_for(1), [&](int64_t begin, int64_t end) {
+          triad(y.data<float>() + begin, 3.0f, x.data<float>() + begin, z.data<float>() + begin, end - begin);
+        });
+      });
+      best = std::max(best, 3e-9 * sizeof(float) * static_cast<double>(n) / time);
+      spent += time;
+    }
+  });
+  return best;
+}
+
 template <class T>
 std::vector<double> time_gemm(int64_t m, int64_t n, int64_t k, bool transpose_a, bool transpose_b, int repeats) {
   const Tensor a = Tensor::zeros({m, k}, DTypeOf<T>::value), b = Tensor::zeros({k, n}, DTypeOf<T>::value);
@@ -56,12 +79,12 @@ std::vector<double> time_gemm(int64_t m, int64_t n, int64_t k, bool transpose_a,
 // One pass of a convolution alone; pass is "forward", "input_gradient" or "kernel_gradient".
 std::vector<double> time_conv2d(const Shape& x_shape, const Shape& kernel_shape, const std::string& pass,
                                 int64_t stride, const std::string& padding, int64_t groups, DType dtype, int repeats) {
-  const OpPtr op = conv2d({.stride_h = stride,
-                           .stride_w = stride,
-                           .groups = groups,
-                           .same = is_same(padding, "conv2d"),
-                           .algorithm = conv_algorithm()},
-                          false);
+  const OpPtr op = conv({.stride_h = stride,
+                         .stride_w = stride,
+                         .padding = as_padding(padding, "conv2d"),
+                         .groups = groups,
+                         .algorithm = conv_algorithm()},
+                        false);
   const std::vector<Spec> specs{{x_shape, dtype}, {kernel_shape, dtype}};
   const std::vector<Spec> y_spec = op->infer(specs);
   const std::vector<Tensor> x{Tensor::zeros(x_shape, dtype), Tensor::zeros(kernel_shape, dtype)};
@@ -104,6 +127,9 @@ void bind_runtime(py::module_& m) {
       },
       py::arg("dtype") = "float32", py::arg("duration") = 0.1,
       "GFLOP/s of one thread on independent fused multiply-adds in registers: the peak that kernels are held against.");
+  m.def("measure_triad", &triad_bandwidth, py::arg("bytes"), py::arg("duration") = 0.2,
+        "GB/s of y = a x + z on float32 arrays of `bytes` in all, on the threads that kernels may use: the bandwidth "
+        "that ops bound by memory are held against. What the processor reads of y before it writes is not counted.");
   m.def(
       "time_gemm",
       [](int64_t rows, int64_t columns, int64_t depth, py::handle dtype, bool transpose_a, bool transpose_b,

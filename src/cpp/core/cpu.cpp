@@ -7,7 +7,7 @@
 namespace fastnn {
 
 const char* name(Isa isa) {
-  constexpr const char* names[] = {"baseline", "avx2", "avx512"};
+  constexpr const char* names[] = {"baseline", "avx2", "avx512", "avx2x16"};
   return names[static_cast<int>(isa)];
 }
 
@@ -15,6 +15,9 @@ std::vector<Isa> supported_isas() {
   std::vector<Isa> isas{Isa::baseline};
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+#if defined(FASTNN_TEST_ISA)
+    isas.push_back(Isa::avx2x16);
+#endif
     isas.push_back(Isa::avx2);
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))

@@ -5,7 +5,7 @@
 
 namespace fastnn {
 
-enum class Isa { baseline, avx2, avx512 };
+enum class Isa { baseline, avx2, avx512, avx2x16 };  // avx2x16: test builds only, see CMakeLists.txt
 
 const char* name(Isa isa);
 std::vector<Isa> supported_isas();  // by this CPU and this build, best last

@@ -7,7 +7,8 @@ namespace kernels {
 #define FASTNN_DECLARE(family, type)                                            \
   void register_##family##_baseline(Kernels<float>& f32, Kernels<double>& f64); \
   void register_##family##_avx2(Kernels<float>& f32, Kernels<double>& f64);     \
-  void register_##family##_avx512(Kernels<float>& f32, Kernels<double>& f64);
+  void register_##family##_avx512(Kernels<float>& f32, Kernels<double>& f64);   \
+  void register_##family##_avx2x16(Kernels<float>& f32, Kernels<double>& f64);
 FASTNN_KERNEL_FAMILIES(FASTNN_DECLARE)
 #undef FASTNN_DECLARE
 
@@ -24,11 +25,16 @@ struct Tables {
 #define FASTNN_BASELINE(family, type) FASTNN_FILL(baseline, family)
 #define FASTNN_AVX2(family, type) FASTNN_FILL(avx2, family)
 #define FASTNN_AVX512(family, type) FASTNN_FILL(avx512, family)
+#define FASTNN_AVX2X16(family, type) FASTNN_FILL(avx2x16, family)
 #if defined(__x86_64__)
       case Isa::avx512:
         FASTNN_KERNEL_FAMILIES(FASTNN_AVX512) break;
       case Isa::avx2:
         FASTNN_KERNEL_FAMILIES(FASTNN_AVX2) break;
+#endif
+#if defined(FASTNN_TEST_ISA)
+      case Isa::avx2x16:
+        FASTNN_KERNEL_FAMILIES(FASTNN_AVX2X16) break;
 #endif
       default:
         FASTNN_KERNEL_FAMILIES(FASTNN_BASELINE)

@@ -159,6 +159,7 @@ class Team {
 };
 
 thread_local Team* t_team = nullptr;  // of the leader, inside its region
+thread_local bool t_one_thread = false;
 
 }  // namespace
 
@@ -244,6 +245,9 @@ void with_team(void (*body)(const void*), const void* context) {
   if (error) std::rethrow_exception(error);
 }
 
+OneThread::OneThread(bool one) : before_(t_one_thread) { t_one_thread |= one; }
+OneThread::~OneThread() { t_one_thread = before_; }
+
 bool in_team() { return t_team != nullptr; }
 
 void run_chunks(int64_t chunks, ChunkFn fn, const void* body) {
@@ -253,7 +257,7 @@ void run_chunks(int64_t chunks, ChunkFn fn, const void* body) {
     t_team = team;
     return;
   }
-  const int threads = static_cast<int>(std::min<int64_t>(num_threads(), chunks));
+  const int threads = t_one_thread ? 1 : static_cast<int>(std::min<int64_t>(num_threads(), chunks));
   bool free = false;
   if (threads <= 1 || g_forked.load(std::memory_order_relaxed) || omp_in_parallel() ||
       !g_region_busy.compare_exchange_strong(free, true, std::memory_order_acquire)) {

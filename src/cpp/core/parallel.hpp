@@ -38,6 +38,17 @@ void with_team(const Body& body) {
   with_team([](const void* context) { (*static_cast<const Body*>(context))(); }, &body);
 }
 
+// parallel_for of this thread runs serially while it lives.
+class OneThread {
+ public:
+  explicit OneThread(bool one = true);
+  ~OneThread();
+  OneThread(const OneThread&) = delete;
+
+ private:
+  bool before_;
+};
+
 bool in_team();  // whether parallel_for would hand its chunks to workers that stand by
 
 // body(begin, end) over [0, n) in chunks of `grain`. body must not throw or allocate.

@@ -1,5 +1,6 @@
 #include "core/scratch.hpp"
 
+#include <algorithm>
 #include <new>
 #include <vector>
 
@@ -9,19 +10,27 @@ namespace fastnn {
 
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
+constexpr size_t kLine = 64;
+constexpr std::align_val_t kAlignment{kLine};
 
-// Blocks in the order they were taken; those behind `used` are free and kept for the next call.
+std::byte* allocate(size_t bytes) {
+  void* const data = ::operator new(bytes, kAlignment, std::nothrow);
+  if (!data) throw MemoryError(cat("could not allocate ", bytes, " bytes of working memory"));
+  return static_cast<std::byte*>(data);
+}
+
+// One block, as large as the most that an op ever had, cut in the order of the calls. What does not fit while that is
+// being learnt has memory of its own.
 struct Stack {
-  struct Block {
-    std::byte* data;
+  struct Part {
     size_t bytes;
+    std::byte* apart;  // or null: in the block
   };
-  std::vector<Block> blocks;
-  size_t used = 0;
-  ~Stack() {
-    for (const Block& b : blocks) ::operator delete(b.data, kAlignment);
-  }
+  std::byte* block = nullptr;
+  size_t size = 0, used = 0;   // of the block
+  size_t taken = 0, most = 0;  // in all
+  std::vector<Part> parts;
+  ~Stack() { ::operator delete(block, kAlignment); }
 };
 thread_local Stack t_stack;
 
@@ -29,24 +38,40 @@ thread_local Stack t_stack;
 
 std::byte* scratch_push(size_t bytes) {
   Stack& s = t_stack;
-  if (s.used == s.blocks.size()) s.blocks.push_back({nullptr, 0});
-  Stack::Block& block = s.blocks[s.used];
-  if (block.bytes < bytes) {
-    ::operator delete(block.data, kAlignment);
-    block = {nullptr, 0};
-    void* data = ::operator new(bytes, kAlignment, std::nothrow);
-    if (!data) throw MemoryError(cat("could not allocate ", bytes, " bytes of working memory"));
-    block = {static_cast<std::byte*>(data), bytes};
+  bytes = (bytes + kLine - 1) / kLine * kLine;
+  if (s.parts.empty() && s.size < s.most) {
+    ::operator delete(s.block, kAlignment);
+    s.block = nullptr;
+    s.size = 0;
+    s.block = allocate(s.most);
+    s.size = s.most;
   }
-  ++s.used;
-  return block.data;
+  s.parts.reserve(s.parts.size() + 1);
+  std::byte* apart = nullptr;
+  if (s.used + bytes > s.size)
+    apart = allocate(bytes);
+  else
+    s.used += bytes;
+  s.parts.push_back({bytes, apart});
+  s.taken += bytes;
+  s.most = std::max(s.most, s.taken);
+  return apart ? apart : s.block + s.used - bytes;
 }
 
-void scratch_pop() { --t_stack.used; }
+void scratch_pop() {
+  Stack& s = t_stack;
+  const Stack::Part part = s.parts.back();
+  s.parts.pop_back();
+  s.taken -= part.bytes;
+  if (part.apart)
+    ::operator delete(part.apart, kAlignment);
+  else
+    s.used -= part.bytes;
+}
 
 size_t scratch_bytes() {
-  size_t bytes = 0;
-  for (const Stack::Block& b : t_stack.blocks) bytes += b.bytes;
+  size_t bytes = t_stack.size;
+  for (const Stack::Part& part : t_stack.parts) bytes += part.apart ? part.bytes : 0;
   return bytes;
 }
 

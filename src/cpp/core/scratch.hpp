@@ -1,5 +1,5 @@
 // Working memory of one op call: packed panels, partial sums. Taken before a parallel region, given back in reverse
-// order; a thread keeps its blocks, so the steady state neither allocates nor faults pages in.
+// order; a thread keeps as much as the op with the most, so the steady state neither allocates nor faults pages in.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <climits>
 #include <cstring>
+#include <limits>
 #include <sstream>
 #include <unordered_map>
 #include <unordered_set>
@@ -132,6 +133,25 @@ Program::Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t cap
     for (size_t v = 0; v < values_.size(); ++v) values_[v].spec = specs[v];
   }
   plan();
+  guess_seconds();
+}
+
+// A long step runs with a team from the first on, as it may run but once. The rates are those of a slow machine.
+void Program::guess_seconds() {
+  constexpr double kLong = 5e-3, kFlops = 20e9, kBytes = 5e9;
+  double seconds = 0;
+  std::vector<Spec> x, y;
+  for (const Step& step : steps_) {
+    x.clear();
+    y.clear();
+    for (int v : step.x) x.push_back(values_[v].spec);
+    for (int v : step.y) y.push_back(values_[v].spec);
+    seconds += step.op->flops(x, y) / kFlops;
+    for (const Spec& spec : y) seconds += static_cast<double>(bytes_of(spec)) / kBytes;
+  }
+  if (seconds < kLong) return;
+  serial_seconds_ = seconds;
+  timed_ = kFirstRuns;
 }
 
 // The backward of an op belongs to the layer of the op.
@@ -409,9 +429,12 @@ int64_t Program::check_feeds(Tensors feeds, bool rows_differ) const {
 
 template <class Body>
 void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
-  // The first runs are on one thread. Then the faster of the two is taken, as last measured, and the other is tried now
-  // and then: beside other work on the machine two threads that wait for each other can lose to one.
-  constexpr int kTryOther = 32;
+  // The first runs are on one thread, unless they look long. Then the faster of the two is taken, as last measured, and
+  // the other is tried now and then, more rarely if it was much slower: beside other work on the machine two threads
+  // that wait for each other can lose to one. What is tried counts by its best of a few runs, as the workers of the
+  // last team spin on for a while.
+  constexpr int kPeriod = 64, kLongPeriod = 512, kTrialBegin = 8, kTrialEnd = 11;
+  constexpr double kMuch = 1.25, kNever = std::numeric_limits<double>::infinity();
   const double share = rows > 0 ? static_cast<double>(rows) / static_cast<double>(capacity_) : 1;
   const int timed = timed_.load(std::memory_order_relaxed);
   const double serial = serial_seconds_.load(std::memory_order_relaxed);
@@ -419,21 +442,29 @@ void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
   const bool first = timed < kFirstRuns,
              may = !first && !calls_user_ && num_threads() > 1 && serial * share >= team_pays;
   const bool measured = share > 0.5 && (first || may);
-  bool team = may && with_others < serial;
-  if (may && measured && timed % kTryOther == 2 * kFirstRuns) team = !team;
+  const bool clear = std::max(serial, with_others) > kMuch * std::min(serial, with_others);
+  const int turn = timed % (clear ? kLongPeriod : kPeriod);
+  const bool trial = may && measured && turn >= kTrialBegin && turn < kTrialEnd;
+  const bool team = may && (with_others < serial) != trial;
 
   int64_t steps = 0;
   const auto start = std::chrono::steady_clock::now();
-  if (team)
+  if (team) {
     with_team([&] { steps = body(); });
-  else
+  } else {
+    const OneThread alone(!calls_user_);
     steps = body();
+  }
   if (!measured) return;
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
   const double now = spent.count() / share / static_cast<double>(std::max<int64_t>(steps, 1));
   const double before = team ? with_others : serial;
-  const double noted = before == 0 ? now : first ? std::min(before, now) : (before + now) / 2;
-  (team ? team_seconds_ : serial_seconds_).store(noted, std::memory_order_relaxed);
+  double noted = before == 0 ? now : first ? std::min(before, now) : (before + now) / 2;
+  if (trial) {
+    noted = std::min(now, tried_seconds_.load(std::memory_order_relaxed));
+    tried_seconds_.store(turn == kTrialEnd - 1 ? kNever : noted, std::memory_order_relaxed);
+  }
+  if (!trial || turn == kTrialEnd - 1) (team ? team_seconds_ : serial_seconds_).store(noted, std::memory_order_relaxed);
   timed_.store(timed == INT_MAX ? kFirstRuns : timed + 1, std::memory_order_relaxed);
 }
 

@@ -2,6 +2,7 @@
 // one arena (by liveness), and a run is a flat list of kernel calls: no Python, no shape rule and no allocation of
 // tensors. Compiled once, it never changes; each run has a workspace of its own.
 #pragma once
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -101,6 +102,7 @@ class Program {
 
   void find_scopes(const std::vector<Node>& recorded);
   void plan();
+  void guess_seconds();
   size_t place(const std::vector<int>& order);  // gives these values their offsets; the bytes it took
   std::vector<Spec> specs_for(int64_t rows) const;
   Layout make_layout(const std::shared_ptr<Storage>& arena, int64_t rows) const;
@@ -128,7 +130,7 @@ class Program {
   std::vector<std::unique_ptr<Workspace>> idle_;  // their arenas may be in use by another program meanwhile
   // Seconds of a step (of the capacity) on one thread and with a team: the only thing about a program that is measured.
   std::atomic<int> timed_{0};
-  std::atomic<double> serial_seconds_{0}, team_seconds_{0};
+  std::atomic<double> serial_seconds_{0}, team_seconds_{0}, tried_seconds_{std::numeric_limits<double>::infinity()};
 };
 
 }  // namespace fastnn

@@ -106,8 +106,8 @@ void unary_backward(T* dx, const T* dy, const T* x, const T* y, int64_t n, T a, 
   const Vec<T> va = splat(a), vb = splat(b);
   int64_t i = 0;
   for (; i + L <= n; i += L) {
-    Vec<T> d = F<T>::backward(load(dy + i), reads == kX ? load(x + i) : Vec<T>{}, reads == kY ? load(y + i) : Vec<T>{},
-                              va, vb);
+    Vec<T> d = F<T>::backward(in_register<T>(load(dy + i)), reads == kX ? load(x + i) : Vec<T>{},
+                              reads == kY ? load(y + i) : Vec<T>{}, va, vb);
     if (accumulate) d += load(dx + i);
     store(dx + i, d);
   }
@@ -220,6 +220,16 @@ constexpr BinaryKernel<T> binary_kernel() {
 }
 
 template <class T>
+void triad(T* y, T a, const T* x, const T* z, int64_t n) {
+  constexpr int L = kLanes<T>;
+  const Vec<T> va = splat(a);
+  int64_t i = 0;
+  for (; i + L <= n; i += L) store(y + i, fma(va, load(x + i), load(z + i)));
+  if (const int part = static_cast<int>(n - i))
+    store_part(y + i, fma(va, load_part(x + i, part), load_part(z + i, part)), part);
+}
+
+template <class T>
 constexpr ElementwiseKernels<T> kTable{
 #define FASTNN_ROW(name) unary_kernel<T, name##_fn>(),
     {FASTNN_UNARY(FASTNN_ROW)},
@@ -227,6 +237,7 @@ constexpr ElementwiseKernels<T> kTable{
 #define FASTNN_ROW(name) binary_kernel<T, name##_fn>(),
     {FASTNN_BINARY(FASTNN_ROW)},
 #undef FASTNN_ROW
+    triad<T>,
 };
 
 }  // namespace

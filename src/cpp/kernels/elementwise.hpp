@@ -63,6 +63,8 @@ template <class T>
 struct ElementwiseKernels {
   UnaryKernel<T> unary[static_cast<int>(Unary::count)];
   BinaryKernel<T> binary[static_cast<int>(Binary::count)];
+  // y = a x + z: what the bandwidth of memory is measured with.
+  void (*triad)(T* y, T a, const T* x, const T* z, int64_t n);
 };
 
 }  // namespace fastnn::kernels

@@ -13,80 +13,103 @@ constexpr int kRows = kVectorBytes == 64 ? 12 : 6;
 template <class T>
 constexpr int kColumns = kVectors * kLanes<T>;
 
-// NV: vectors of columns. Where the last columns fit into one, the second would multiply zeros.
-template <class T, int MR, int NV>
-void tile(const GemmArgs<T>& g, int64_t i, int64_t j) {
-  Vec<T> acc[MR][NV] = {};
-  const int64_t columns = g.n - j < kColumns<T> ? g.n - j : kColumns<T>;
-  const bool part = columns < NV * kLanes<T>;
-  const int64_t b_offset = j / kColumns<T> * g.b_panel;
-  const int64_t a_row = g.a_row, a_col = g.a_col, b_row = g.b_row;
-  if (!part || g.b_padded) {
-    for (int64_t t = 0; t < g.taps; ++t) {
-      const T* FASTNN_RESTRICT a = g.a[t] + i * a_row;
-      const T* FASTNN_RESTRICT b = g.b[t] + b_offset;
-      for (int64_t k = 0; k < g.k; ++k) {
-        Vec<T> bs[NV];
-        for (int v = 0; v < NV; ++v) bs[v] = load(b + v * kLanes<T>);
-#pragma GCC unroll 12
-        for (int r = 0; r < MR; ++r) {
-          const Vec<T> x = splat(a[r * a_row]);
-          for (int v = 0; v < NV; ++v) acc[r][v] = fma(x, bs[v], acc[r][v]);
-        }
-        a += a_col;
-        b += b_row;
-      }
+// acc += A * B for one tap. `last`: columns of the last vector, all of them unless B is unpacked and ends inside it;
+// then nothing behind the row's end is read. The rows of A go in threes from one pointer each, as x86 addresses p, p +
+// s and p + 2 * s: a pointer for each of twelve rows does not fit into the registers. The empty asm keeps the compiler
+// from making one of them.
+template <class T, int MR, int NV, bool kPart>
+FASTNN_INLINE void multiply(Vec<T> (&acc)[MR][NV], const T* a, const T* b, const GemmArgs<T>& g, int last) {
+  constexpr int kThrees = (MR + 2) / 3;
+  const int64_t a_row = g.a_row, a_col = g.a_col, b_row = g.b_row, b_panel = g.b_panel;
+  const T* rows[kThrees];
+  for (int q = 0; q < kThrees; ++q) rows[q] = a + 3 * q * a_row;
+  for (int64_t k = g.k; k > 0; --k) {
+    Vec<T> bs[NV];
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) {
+      const T* p = b + v / kVectors * b_panel + v % kVectors * kLanes<T>;
+      bs[v] = kPart && v == NV - 1 ? load_part(p, last) : load(p);
     }
-  } else {  // the last columns of an unpacked B: nothing behind the row's end is read
-    const int last = static_cast<int>(columns) - (NV - 1) * kLanes<T>;  // columns of the last vector
-    for (int64_t t = 0; t < g.taps; ++t) {
-      const T* FASTNN_RESTRICT a = g.a[t] + i * a_row;
-      const T* FASTNN_RESTRICT b = g.b[t] + b_offset;
-      for (int64_t k = 0; k < g.k; ++k) {
-        Vec<T> bs[NV];
-        for (int v = 0; v < NV - 1; ++v) bs[v] = load(b + v * kLanes<T>);
-        bs[NV - 1] = load_part(b + (NV - 1) * kLanes<T>, last);
 #pragma GCC unroll 12
-        for (int r = 0; r < MR; ++r) {
-          const Vec<T> x = splat(a[r * a_row]);
-          for (int v = 0; v < NV; ++v) acc[r][v] = fma(x, bs[v], acc[r][v]);
-        }
-        a += a_col;
-        b += b_row;
-      }
+    for (int r = 0; r < MR; ++r) {
+      const Vec<T> x = splat(rows[r / 3][r % 3 * a_row]);
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; ++v) acc[r][v] = fma(x, bs[v], acc[r][v]);
     }
+#pragma GCC unroll 4
+    for (int q = 0; q < kThrees; ++q) {
+      rows[q] += a_col;
+      asm("" : "+r"(rows[q]));
+    }
+    b += b_row;
   }
-  T* c = g.c + i * g.c_row + j;
-  if (!part) {
-    for (int r = 0; r < MR; ++r, c += g.c_row)
+}
+
+// Rows [i, end) in tiles of MR, all of the NV vectors of columns from j on.
+template <class T, int MR, int NV>
+void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j) {
+  const int64_t columns = g.n - j;
+  const bool part = columns < NV * kLanes<T>;
+  const int last = part ? static_cast<int>(columns) - (NV - 1) * kLanes<T> : kLanes<T>;  // columns of the last vector
+  const int64_t b_offset = j / kColumns<T> * g.b_panel;
+  for (; i < end; i += MR) {
+    T* const c = g.c + i * g.c_row + j;
+    Vec<T> acc[MR][NV] = {};
+    for (int64_t t = 0; t < g.taps; ++t) {
+      if (!part || g.b_padded)
+        multiply<T, MR, NV, false>(acc, g.a[t] + i * g.a_row, g.b[t] + b_offset, g, last);
+      else
+        multiply<T, MR, NV, true>(acc, g.a[t] + i * g.a_row, g.b[t] + b_offset, g, last);
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) {
+        T* const to = c + r * g.c_row + v * kLanes<T>;
+        const T* const bias = g.bias + j + v * kLanes<T>;
         Vec<T> y = acc[r][v];
-        if (g.accumulate) y = load(c + v * kLanes<T>) + y;
-        if (g.bias) y += load(g.bias + j + v * kLanes<T>);
-        store(c + v * kLanes<T>, y);
-      }
-  } else {
-    for (int r = 0; r < MR; ++r, c += g.c_row)
-      for (int v = 0; v < NV; ++v) {
-        const int64_t left = columns - v * kLanes<T>;
-        const int width = left < kLanes<T> ? static_cast<int>(left) : kLanes<T>;
-        Vec<T> y = acc[r][v];
-        if (g.accumulate) y = load_part(c + v * kLanes<T>, width) + y;
-        if (g.bias) y += load_part(g.bias + j + v * kLanes<T>, width);
-        store_part(c + v * kLanes<T>, y, width);
+        if (v < NV - 1 || !part) {
+          if (g.accumulate) y = load(to) + y;
+          if (g.bias) y += load(bias);
+          store(to, y);
+        } else {
+          if (g.accumulate) y = load_part(to, last) + y;
+          if (g.bias) y += load_part(bias, last);
+          store_part(to, y, last);
+        }
       }
   }
 }
 
 template <class T>
-using TileFn = void (*)(const GemmArgs<T>&, int64_t, int64_t);
+using TilesFn = void (*)(const GemmArgs<T>&, int64_t, int64_t, int64_t);
 
 template <class T, int... MR>
 void run_tiles(const GemmArgs<T>& g) {
-  constexpr TileFn<T> tiles[][sizeof...(MR) + 1] = {{nullptr, tile<T, MR, 1>...}, {nullptr, tile<T, MR, kVectors>...}};
-  for (int64_t j = 0; j < g.n; j += kColumns<T>) {
-    const auto& of_width = tiles[g.n - j > kLanes<T>];
-    for (int64_t i = 0; i < g.m; i += kRows) of_width[g.m - i < kRows ? g.m - i : kRows](g, i, j);
+  constexpr TilesFn<T> of_rows[][sizeof...(MR) + 1] = {{nullptr, tiles<T, MR, 1>...},
+                                                       {nullptr, tiles<T, MR, kVectors>...}};
+  // One to three rows alone would wait for their multiply-adds. Behind others they share rows with the last whole tile;
+  // if there are no others they take more columns at a time, for eight sums that do not wait for each other.
+  constexpr int64_t kFew = 3;
+  int64_t whole = g.m / kRows * kRows, rest = g.m - whole;
+  const bool few = rest > 0 && rest <= kFew;
+  if (few && whole > 0) {
+    whole -= kRows;
+    rest += kRows;
+  }
+  if (whole > 0)
+    for (int64_t j = 0; j < g.n; j += kColumns<T>) of_rows[g.n - j > kLanes<T>][kRows](g, 0, whole, j);
+  if (rest == 0) return;
+  constexpr TilesFn<T> wide[] = {nullptr, tiles<T, 1, 8>, tiles<T, 2, 4>, tiles<T, 3, 4>};
+  int64_t j = 0;
+  if (rest <= kFew)
+    for (const int64_t width = (rest == 1 ? 8 : 4) * kLanes<T>; j + width <= g.n; j += width)
+      wide[rest](g, whole, g.m, j);
+  const int64_t first = rest > kRows ? (rest + 1) / 2 : rest;
+  for (; j < g.n; j += kColumns<T>) {
+    const auto& of_width = of_rows[g.n - j > kLanes<T>];
+    of_width[first](g, whole, whole + first, j);
+    if (first < rest) of_width[rest - first](g, whole + first, g.m, j);
   }
 }
 
@@ -120,18 +143,19 @@ void pack_columns(T* panel, const T* source, int64_t col, int64_t k, int width) 
 
 template <class T>
 void pack_b(T* panels, const T* b, int64_t row, int64_t col, int64_t k, int64_t n) {
-  for (int64_t j = 0; j < n; j += kColumns<T>) {
+  int64_t whole = 0;  // columns packed already
+  if (col == 1) {     // row by row, as they lie in memory
+    whole = n / kColumns<T> * kColumns<T>;
+    for (int64_t p = 0; p < k; ++p)
+      for (int64_t j = 0; j < whole; j += kColumns<T>)
+        for (int v = 0; v < kVectors; ++v)
+          store(panels + j * k + p * kColumns<T> + v * kLanes<T>, load(b + p * row + j + v * kLanes<T>));
+  }
+  for (int64_t j = whole; j < n; j += kColumns<T>) {
     const int width = n - j < kColumns<T> ? static_cast<int>(n - j) : kColumns<T>;
     T* panel = panels + j * k;
     const T* source = b + j * col;
-    if (col == 1 && width == kColumns<T>) {
-      for (int64_t p = 0; p < k; ++p)
-        for (int v = 0; v < kVectors; ++v)
-          store(panel + p * kColumns<T> + v * kLanes<T>, load(source + p * row + v * kLanes<T>));
-    } else if (col == 1) {
-      for (int64_t p = 0; p < k; ++p)
-        for (int c = 0; c < kColumns<T>; ++c) panel[p * kColumns<T> + c] = c < width ? source[p * row + c] : T(0);
-    } else if (row == 1) {
+    if (row == 1) {
       pack_columns<T>(panel, source, col, k, width);
     } else {
       for (int64_t p = 0; p < k; ++p)
@@ -139,6 +163,15 @@ void pack_b(T* panels, const T* b, int64_t row, int64_t col, int64_t k, int64_t 
     }
   }
 }
+
+// Where an asm finds a vector.
+#if defined(FASTNN_AVX2_PAIRS)
+#define FASTNN_IN_VECTOR "+m"  // no register holds it
+#elif defined(__aarch64__)
+#define FASTNN_IN_VECTOR "+w"
+#else
+#define FASTNN_IN_VECTOR "+x"
+#endif
 
 template <class T>
 int64_t peak(int64_t repeats, T* sink) {
@@ -149,7 +182,7 @@ int64_t peak(int64_t repeats, T* sink) {
   for (int64_t n = 0; n < repeats; ++n) {
 #pragma GCC unroll 24
     for (int i = 0; i < kChains; ++i) acc[i] = fma(x, y, acc[i]);
-    asm volatile("" : "+x"(x), "+x"(y));
+    asm volatile("" : FASTNN_IN_VECTOR(x), FASTNN_IN_VECTOR(y));
   }
   Vec<T> sum = acc[0];
   for (int i = 1; i < kChains; ++i) sum += acc[i];

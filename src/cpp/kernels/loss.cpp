@@ -27,6 +27,19 @@ struct Smooth {  // t (1 - a) + a / n
   FASTNN_INLINE Vec<T> operator()(Vec<T> t) const { return fma(t, keep, add); }
 };
 
+// The largest of n values, in four chains: each step of one waits for the last.
+template <class T>
+FASTNN_INLINE T largest_of(const T* z, int64_t n) {
+  constexpr int L = kLanes<T>;
+  Vec<T> m[4];
+  for (auto& v : m) v = splat(-kInfinity<T>);
+  int64_t i = 0;
+  for (; i + 4 * L <= n; i += 4 * L)
+    for (int k = 0; k < 4; ++k) m[k] = max<T>(m[k], load(z + i + k * L));
+  for (; i < n; i += L) m[0] = max<T>(m[0], read(z + i, width_at<T>(i, n), -kInfinity<T>));
+  return max_lanes<T>(max<T>(max<T>(m[0], m[1]), max<T>(m[2], m[3])));
+}
+
 template <class T>
 void cross_entropy(T* loss, T* state, Targets<T> targets, const T* y_pred, int64_t rows, int64_t classes,
                    bool from_logits) {
@@ -36,32 +49,46 @@ void cross_entropy(T* loss, T* state, Targets<T> targets, const T* y_pred, int64
     const T* z = y_pred + r * classes;
     Vec<T> m{}, sum{};
     if (from_logits) {
-      Vec<T> largest = splat(-kInfinity<T>);
-      for (int64_t i = 0; i < classes; i += L)
-        largest = max<T>(largest, read(z + i, width_at<T>(i, classes), -kInfinity<T>));
-      m = splat(max_lanes<T>(largest));
-      for (int64_t i = 0; i < classes; i += L) sum += exp<T>(read(z + i, width_at<T>(i, classes), -kInfinity<T>) - m);
+      m = splat(largest_of(z, classes));
+      int64_t i = 0;
+      for (; i + L <= classes; i += L) sum += exp<T>(load(z + i) - m);
+      if (i < classes) sum += exp<T>(read(z + i, width_at<T>(i, classes), -kInfinity<T>) - m);
     } else {
       for (int64_t i = 0; i < classes; i += L) sum += read(z + i, width_at<T>(i, classes));
     }
-    const Vec<T> s = splat(sum_lanes<T>(sum)), log_s = from_logits ? log<T>(s) : s;
+    const Vec<T> s = splat(sum_lanes<T>(sum));
     state[2 * r] = m[0];
     state[2 * r + 1] = s[0];
-    auto log_probability = [&](Vec<T> v) { return from_logits ? (v - m) - log_s : log<T>(clip<T>(v / s)); };
-    if (targets.labels) {
-      loss[r] = -log_probability(splat(z[targets.labels[r]]))[0];
-      continue;
-    }
+    if (targets.labels) continue;
+    const Vec<T> log_s = from_logits ? log<T>(s) : s;
     const T* t = targets.dense + r * classes;
     Vec<T> total{};
     for (int64_t i = 0; i < classes; i += L) {
       const int width = width_at<T>(i, classes);
-      const Vec<T> y = first<T>(smooth(read(t + i, width)), width), p = log_probability(read(z + i, width));
+      const Vec<T> v = read(z + i, width), y = first<T>(smooth(read(t + i, width)), width);
+      const Vec<T> p = from_logits ? (v - m) - log_s : log<T>(clip<T>(v / s));
       // An impossible class that the target rules out costs nothing: 0 * -inf is 0 here.
       total += (y == T(0)) & (p == -kInfinity<T>) ? Vec<T>{} : first<T>(y * p, width);
     }
     loss[r] = -sum_lanes<T>(total);
   }
+  if (!targets.labels) return;
+  for (int64_t r = 0; r < rows; r += L) {  // the logarithms of a vector of rows at a time
+    const int width = width_at<T>(r, rows);
+    Vec<T> m{}, s = splat(T(1)), v{};
+    for (int i = 0; i < L; ++i) {
+      if (i >= width) break;
+      m[i] = state[2 * (r + i)];
+      s[i] = state[2 * (r + i) + 1];
+      v[i] = y_pred[(r + i) * classes + targets.labels[r + i]];
+    }
+    write(loss + r, from_logits ? -((v - m) - log<T>(s)) : -log<T>(clip<T>(v / s)), width);
+  }
+}
+
+template <class T>
+FASTNN_INLINE Vec<T> one_at(int lane) {
+  return as_float<T>((lanes_below<T>(lane + 1) & ~lanes_below<T>(lane)) & as_int<T>(splat(T(1))));
 }
 
 template <class T>
@@ -75,16 +102,15 @@ void cross_entropy_backward(T* dx, const T* d_loss, const T* state, Targets<T> t
     const Vec<T> m = splat(state[2 * r]), s = splat(state[2 * r + 1]), g = splat(d_loss[r]);
     auto target = [&](int64_t i, int width) {
       if (dense) return first<T>(smooth(read(dense + i, width)), width);
-      Vec<T> y{};
       const int64_t lane = targets.labels[r] - i;
-      if (lane >= 0 && lane < L) y[lane] = T(1);
-      return y;
+      return lane >= 0 && lane < L ? one_at<T>(static_cast<int>(lane)) : Vec<T>{};
     };
     // From logits dz = sum(t) softmax(z) - t. From probabilities, q = p / sum(p) and r = t / q where clip passes it:
     // dp = (sum(r q) - r) / sum(p).
     auto ratio = [&](Vec<T> q, Vec<T> y) { return unless_clipped<T>(y / clip<T>(q), q); };
-    Vec<T> total{};
-    for (int64_t i = 0; i < classes; i += L) {
+    const bool one_hot = from_logits && !dense;  // of sum 1
+    Vec<T> total = one_hot ? one_at<T>(0) : Vec<T>{};
+    for (int64_t i = one_hot ? classes : 0; i < classes; i += L) {
       const int width = width_at<T>(i, classes);
       const Vec<T> y = target(i, width);
       if (from_logits) {

@@ -6,50 +6,78 @@
 namespace fastnn::kernels {
 namespace {
 
-// Sums run in blocks of this many terms and the blocks are added in order: the error grows with neither alone.
-constexpr int64_t kBlock = 128;
-
 FASTNN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Two sums per channel over the rows, `term(row, channel, width, a, b)` giving what one row adds to them, four vectors
-// of channels at a time so that whole cache lines are used.
+// Rows are walked a few at a time, and those panel by panel of channels, so that memory is read as one stream: the
+// processor does not foresee what else comes, and a walk down a panel of many rows is twice as slow beyond the last
+// cache. So many bytes of them for what is held per channel to be loaded once: half of it where three arrays are
+// walked.
+constexpr int64_t kTileBytes = 1024;
+template <class T>
+FASTNN_INLINE int64_t rows_at_once(int64_t channels, int64_t bytes, int64_t fewest) {
+  const int64_t rows = bytes / (channels * static_cast<int64_t>(sizeof(T)));
+  return rows < fewest ? fewest : rows;
+}
+
+// body.template operator()<N>(first channel, width of its last vector) for N vectors of channels at a time: whole cache
+// lines, and what is held per channel stays in registers.
+template <class T, int N, class Body>
+FASTNN_INLINE void for_panels(int64_t channels, const Body& body) {
+  constexpr int L = kLanes<T>;
+  int64_t c = 0;
+  if constexpr (N > 2)
+    for (; c + N * L <= channels; c += N * L) body.template operator()<N>(c, L);
+  for (; c + 2 * L <= channels; c += 2 * L) body.template operator()<2>(c, L);
+  for (; c < channels; c += L) body.template operator()<1>(c, width_at<T>(c, channels));
+}
+
+// Two sums per channel over the rows, `term(row, channel, width, a, b)` giving what one row adds to them. Blocks of
+// rows are added in order, in double: the error does not grow with the number of rows.
 template <class T, class Term>
 FASTNN_INLINE void sum_channels(int64_t rows, int64_t channels, const Term& term, double* first, double* second) {
   constexpr int L = kLanes<T>;
-  auto panel = [&]<int N>(int64_t c, int width) {
-    Vec<T> total[2][N] = {};
-    for (int64_t r0 = 0; r0 < rows; r0 += kBlock) {
-      Vec<T> block[2][N] = {};
-      for (int64_t r = r0, end = least(rows, r0 + kBlock); r < end; ++r)
-        for (int v = 0; v < N; ++v) term(r, c + v * L, width, block[0][v], block[1][v]);
-      for (int v = 0; v < N; ++v) {
-        total[0][v] += block[0][v];
-        total[1][v] += block[1][v];
+  constexpr int64_t kBlockRows = 64, kChannels = 512;
+  const int64_t step = least(kBlockRows, rows_at_once<T>(channels, kTileBytes, 2));
+  for (int64_t c0 = 0; c0 < channels; c0 += kChannels) {
+    const int64_t count = least(kChannels, channels - c0);
+    for (int64_t c = c0; c < c0 + count; ++c) first[c] = second[c] = 0;
+    for (int64_t r0 = 0; r0 < rows; r0 += kBlockRows) {
+      T block[2][kChannels + L];
+      const int64_t end = least(rows, r0 + kBlockRows);
+      for (int64_t r1 = r0; r1 < end; r1 += step)
+        for_panels<T, 4>(count, [&]<int N>(int64_t c, int width) {
+          Vec<T> sum[2][N] = {};
+          if (r1 > r0)
+            for (int k = 0; k < 2; ++k)
+              for (int v = 0; v < N; ++v) sum[k][v] = load(block[k] + c + v * L);
+          for (int64_t r = r1, r2 = least(end, r1 + step); r < r2; ++r)
+            for (int v = 0; v < N; ++v) term(r, c0 + c + v * L, width, sum[0][v], sum[1][v]);
+          for (int k = 0; k < 2; ++k)
+            for (int v = 0; v < N; ++v) store(block[k] + c + v * L, sum[k][v]);
+        });
+      for (int64_t c = 0; c < count; ++c) {
+        first[c0 + c] += static_cast<double>(block[0][c]);
+        second[c0 + c] += static_cast<double>(block[1][c]);
       }
     }
-    for (int v = 0; v < N; ++v)
-      for (int i = 0; i < L; ++i) {
-        if (i >= width) break;  // in the loop and not its bound: GCC 12 warns of a lane beyond the vector else
-        first[c + v * L + i] = static_cast<double>(total[0][v][i]);
-        second[c + v * L + i] = static_cast<double>(total[1][v][i]);
-      }
-  };
-  int64_t c = 0;
-  for (; c + 4 * L <= channels; c += 4 * L) panel.template operator()<4>(c, L);
-  for (; c < channels; c += L) panel.template operator()<1>(c, width_at<T>(c, channels));
+  }
 }
 
-// Two sums over [0, n): term(at, width, a, b). Lanes beyond `width` must add nothing.
+// Two sums over [0, n): term(at, width, a, b). Lanes beyond `width` must add nothing. Blocks of 128 vectors are summed
+// in four chains and added in order.
 template <class T, class Term>
 FASTNN_INLINE void sum_run(int64_t n, const Term& term, double* first, double* second) {
-  constexpr int L = kLanes<T>;
+  constexpr int L = kLanes<T>, kChains = 4;
+  constexpr int64_t kBlock = 128 * L;
   Vec<T> total[2] = {};
-  for (int64_t i0 = 0; i0 < n; i0 += kBlock * L) {
-    Vec<T> block[2] = {};
-    for (int64_t i = i0, end = least(n, i0 + kBlock * L); i < end; i += L)
-      term(i, width_at<T>(i, end), block[0], block[1]);
-    total[0] += block[0];
-    total[1] += block[1];
+  for (int64_t i0 = 0; i0 < n; i0 += kBlock) {
+    Vec<T> block[2][kChains] = {};
+    const int64_t end = least(n, i0 + kBlock);
+    int64_t i = i0;
+    for (; i + kChains * L <= end; i += kChains * L)
+      for (int v = 0; v < kChains; ++v) term(i + v * L, L, block[0][v], block[1][v]);
+    for (; i < end; i += L) term(i, width_at<T>(i, end), block[0][0], block[1][0]);
+    for (int k = 0; k < 2; ++k) total[k] += (block[k][0] + block[k][1]) + (block[k][2] + block[k][3]);
   }
   *first = static_cast<double>(sum_lanes<T>(total[0]));
   *second = static_cast<double>(sum_lanes<T>(total[1]));
@@ -106,7 +134,7 @@ void channel_gradients_of(double* sum, double* product, const T* dy, const T* x,
       rows, channels,
       [&](int64_t r, int64_t c, int width, Vec<T>& a, Vec<T>& b) {
         const Vec<T> d = read(x + r * channels + c, width) - read(mean + c, width);
-        Vec<T> g = read(dy + r * channels + c, width);
+        Vec<T> g = in_register<T>(read(dy + r * channels + c, width));
         if constexpr (kRelu) g = before_relu<T>(g, d, read(relu.scale + c, width), read(relu.shift + c, width));
         a += g;
         b = fma(g, d, b);
@@ -142,37 +170,69 @@ FASTNN_INLINE Vec<T> parameter(const T* p, int64_t step, int64_t c, int width) {
   return step == 0 ? splat(p[0]) : read(p + c, width);
 }
 
+template <class T, int N>
+struct Parameters {  // of one panel
+  Vec<T> of[N];
+  FASTNN_INLINE Parameters(const T* p, int64_t step, int64_t c, int width) {
+    for (int v = 0; v < N; ++v) of[v] = p ? parameter(p, step, c + v * kLanes<T>, width) : Vec<T>{};
+  }
+  FASTNN_INLINE Vec<T> operator[](int v) const { return of[v]; }
+};
+
+template <class T, bool kRelu>
+void forward_of(T* y, const T* x, const T* mean, const T* scale, const T* shift, int64_t step, int64_t rows,
+                int64_t channels) {
+  constexpr int L = kLanes<T>;
+  const int64_t rows_step = rows_at_once<T>(channels, kTileBytes, 1);
+  for (int64_t r0 = 0; r0 < rows; r0 += rows_step) {
+    const int64_t r1 = least(rows, r0 + rows_step);
+    for_panels<T, 4>(channels, [&]<int N>(int64_t c, int width) {
+      const Parameters<T, N> m(mean, step, c, width), s(scale, step, c, width), t(shift, step, c, width);
+      for (int64_t r = r0; r < r1; ++r) {
+        for (int v = 0; v < N; ++v) {
+          const int64_t at = r * channels + c + v * L;
+          Vec<T> value = fma(read(x + at, width) - m[v], s[v], t[v]);
+          if constexpr (kRelu) value = value <= Vec<T>{} ? Vec<T>{} : value;
+          write(y + at, value, width);
+        }
+      }
+    });
+  }
+}
+
 template <class T>
 void forward(T* y, const T* x, const T* mean, const T* scale, const T* shift, int64_t step, int64_t rows,
-             int64_t channels) {
-  constexpr int L = kLanes<T>;
-  for (int64_t r = 0; r < rows; ++r, x += channels, y += channels)
-    for (int64_t c = 0; c < channels; c += L) {
-      const int width = width_at<T>(c, channels);
-      const Vec<T> d = read(x + c, width) - parameter(mean, step, c, width);
-      write(y + c, fma(d, parameter(scale, step, c, width), parameter(shift, step, c, width)), width);
-    }
+             int64_t channels, bool relu) {
+  (relu ? forward_of<T, true> : forward_of<T, false>)(y, x, mean, scale, shift, step, rows, channels);
 }
 
 template <class T, bool kRelu>
 void backward_of(T* dx, const T* dy, const T* x, const T* mean, const T* scale, const T* slope, const T* center,
                  [[maybe_unused]] ReluAfter<T> relu, int64_t step, int64_t rows, int64_t channels, bool accumulate) {
-  constexpr int L = kLanes<T>;
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < channels; c += L) {
-      const int width = width_at<T>(c, channels);
-      const int64_t at = r * channels + c;
-      Vec<T> g = read(dy + at, width);
-      if (x) {
-        const Vec<T> d = read(x + at, width) - parameter(mean, step, c, width);
-        if constexpr (kRelu)
-          g = before_relu<T>(g, d, parameter(relu.scale, step, c, width), parameter(relu.shift, step, c, width));
-        g = fma(-d, parameter(slope, step, c, width), g - parameter(center, step, c, width));
+  constexpr int L = kLanes<T>,
+                kPanel = kVectorBytes == 64 && !kRelu ? 4 : 2;  // up to six vectors are held for each of it
+  const int64_t rows_step = rows_at_once<T>(channels, kTileBytes / 2, 1);
+  for (int64_t r0 = 0; r0 < rows; r0 += rows_step) {
+    const int64_t r1 = least(rows, r0 + rows_step);
+    for_panels<T, kPanel>(channels, [&]<int N>(int64_t c, int width) {
+      const Parameters<T, N> m(mean, step, c, width), s(scale, step, c, width), k(slope, step, c, width),
+          g0(center, step, c, width), a(relu.scale, step, c, width), b(relu.shift, step, c, width);
+      for (int64_t r = r0; r < r1; ++r) {
+        for (int v = 0; v < N; ++v) {
+          const int64_t at = r * channels + c + v * L;
+          Vec<T> g = in_register<T>(read(dy + at, width));
+          if (x) {
+            const Vec<T> d = read(x + at, width) - m[v];
+            if constexpr (kRelu) g = before_relu<T>(g, d, a[v], b[v]);
+            g = fma(-d, k[v], g - g0[v]);
+          }
+          g *= s[v];
+          if (accumulate) g += read<T>(dx + at, width);
+          write(dx + at, g, width);
+        }
       }
-      g *= parameter(scale, step, c, width);
-      if (accumulate) g += read<T>(dx + at, width);
-      write(dx + at, g, width);
-    }
+    });
+  }
 }
 
 template <class T>

@@ -24,9 +24,10 @@ struct NormKernels {
   void (*run_gradients)(double* sum, double* product, const T* dy, const T* x, const T* mean, ReluAfter<T> relu,
                         int64_t n);
 
-  // y = scale (x - mean) + shift, per channel; parameters walk with `step` 1, or 0 for one value.
+  // y = scale (x - mean) + shift, per channel, and relu of it if asked; parameters walk with `step` 1, or 0 for one
+  // value.
   void (*forward)(T* y, const T* x, const T* mean, const T* scale, const T* shift, int64_t step, int64_t rows,
-                  int64_t channels);
+                  int64_t channels, bool relu);
   // dx = (accumulate ? dx : 0) + scale (dy - center - slope (x - mean)); without x only scale dy.
   void (*backward)(T* dx, const T* dy, const T* x, const T* mean, const T* scale, const T* slope, const T* center,
                    ReluAfter<T> relu, int64_t step, int64_t rows, int64_t channels, bool accumulate);

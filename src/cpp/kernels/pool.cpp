@@ -66,7 +66,7 @@ FASTNN_INLINE Mask<T> widen(const Index* p) {
   return __builtin_convertvector(kept, Mask<T>);
 }
 // GCC 12 takes bytes apart lane by lane here, at three times the cost of the whole pooling.
-#if defined(__AVX512F__)  // the maskz forms, as the plain ones warn of an uninitialised value
+#if defined(FASTNN_AVX512)  // the maskz forms, as the plain ones warn of an uninitialised value
 template <>
 FASTNN_INLINE Mask<float> widen<float, uint8_t>(const uint8_t* p) {
   return (Mask<float>)_mm512_maskz_cvtepu8_epi32(0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -75,7 +75,7 @@ template <>
 FASTNN_INLINE Mask<double> widen<double, uint8_t>(const uint8_t* p) {
   return (Mask<double>)_mm512_maskz_cvtepu8_epi64(0xFF, _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
-#elif defined(__AVX2__)
+#elif defined(FASTNN_AVX2)
 template <>
 FASTNN_INLINE void narrow<float, uint8_t>(uint8_t* p, Mask<float> v) {
   const __m256i x = (__m256i)v;
@@ -131,6 +131,18 @@ FASTNN_INLINE void for_channels(int64_t channels, bool room, const Body& body) {
   if (c < channels) body(c, Part<T>{static_cast<int>(channels - c)});
 }
 
+// Asks for the pixels two kilobytes behind those of a window, row by row: where two rows are read in turn, and a row
+// pixel by pixel, the processor foresees neither.
+template <class T>
+FASTNN_INLINE void ask_ahead(const T* x, Range rows, Range columns, const PoolSizes& s) {
+  constexpr int64_t kLine = 64, kAhead = 2048;
+  const int64_t bytes = (columns.end - columns.begin) * s.channels * static_cast<int64_t>(sizeof(T));
+  for (int64_t h = rows.begin; h < rows.end; ++h) {
+    const char* p = reinterpret_cast<const char*>(x + (h * s.w + columns.begin) * s.channels) + kAhead;
+    for (int64_t at = 0; at < bytes; at += kLine) __builtin_prefetch(p + at);
+  }
+}
+
 template <class T, class Index>
 void max_forward(T* y, Index* index, const T* x, int64_t i, const PoolSizes& s) {
   const Range rows = pixels_of(i, s.h, s.size_h, s.stride_h, s.before_h);
@@ -139,6 +151,7 @@ void max_forward(T* y, Index* index, const T* x, int64_t i, const PoolSizes& s) 
     const Range columns = pixels_of(o, s.w, s.size_w, s.stride_w, s.before_w);
     const bool room = has_room<T>(o, s.out_w, s.channels) && has_room<T>(columns.end - 1, s.w, s.channels);
     const int64_t left = o * s.stride_w - s.before_w;
+    ask_ahead(x, rows, columns, s);
     for_channels<T>(s.channels, room, [&](int64_t c, auto vector) {
       Vec<T> best = vector.get(x + (rows.begin * s.w + columns.begin) * s.channels + c);
       Mask<T> where = Mask<T>{} + static_cast<Int<T>>((rows.begin - top) * s.size_w + columns.begin - left);
@@ -154,6 +167,13 @@ void max_forward(T* y, Index* index, const T* x, int64_t i, const PoolSizes& s) 
       vector.put_index(index + c, where);
     });
   }
+}
+
+// Zeros for the pixels of a row behind the last of so many windows side by side.
+template <class T>
+FASTNN_INLINE void clear_behind(T* dx, int64_t windows, const PoolSizes& s) {
+  const int64_t end = at_most(windows * s.size_w - (windows > 0 ? s.before_w : 0), s.w);
+  for (int64_t i = end * s.channels; i < s.w * s.channels; ++i) dx[i] = 0;
 }
 
 // The same for windows side by side, where a pixel has one at most: window by window.
@@ -180,10 +200,7 @@ void max_backward_apart(T* dx, const T* dy, const Index* index, int64_t h, Range
       }
     });
   }
-  if (accumulate) return;
-  for (int64_t i = at_most(windows * s.size_w - (windows > 0 ? s.before_w : 0), s.w) * s.channels; i < s.w * s.channels;
-       ++i)
-    dx[i] = 0;
+  if (!accumulate) clear_behind(dx, windows, s);
 }
 
 template <class T, class Index>
@@ -220,6 +237,7 @@ void average_forward(T* y, const T* x, int64_t i, const PoolSizes& s) {
     const Range columns = pixels_of(o, s.w, s.size_w, s.stride_w, s.before_w);
     const bool room = has_room<T>(o, s.out_w, s.channels) && has_room<T>(columns.end - 1, s.w, s.channels);
     const Vec<T> count = splat(static_cast<T>((rows.end - rows.begin) * (columns.end - columns.begin)));
+    ask_ahead(x, rows, columns, s);
     for_channels<T>(s.channels, room, [&](int64_t c, auto vector) {
       Vec<T> sum{};
       for (int64_t h = rows.begin; h < rows.end; ++h) {  // row sums first: the error grows with h + w, not h * w
@@ -232,9 +250,34 @@ void average_forward(T* y, const T* x, int64_t i, const PoolSizes& s) {
   }
 }
 
+// The same for windows side by side: window by window, and one division for all of its pixels.
+template <class T>
+void average_backward_apart(T* dx, const T* dy, Range rows, int64_t height, const PoolSizes& s, bool accumulate) {
+  const int64_t windows = rows.begin < rows.end ? s.out_w : 0;
+  for (int64_t o = 0; o < windows; ++o) {
+    const Range columns = pixels_of(o, s.w, s.size_w, s.size_w, s.before_w);
+    const bool room =
+        !accumulate && has_room<T>(o, s.out_w, s.channels) && has_room<T>(columns.end - 1, s.w, s.channels);
+    const Vec<T> count = splat(static_cast<T>(height * (columns.end - columns.begin)));
+    for_channels<T>(s.channels, room, [&](int64_t c, auto vector) {
+      const Vec<T> d = Vec<T>{} + vector.get(dy + (rows.begin * s.out_w + o) * s.channels + c) / count;
+      for (int64_t w = columns.begin; w < columns.end; ++w) {
+        T* const to = dx + w * s.channels + c;
+        vector.put(to, accumulate ? vector.get(to) + d : d);
+      }
+    });
+  }
+  if (!accumulate) clear_behind(dx, windows, s);
+}
+
 template <class T>
 void average_backward(T* dx, const T* dy, int64_t h, const PoolSizes& s, bool accumulate) {
   const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
+  if (s.stride_w == s.size_w && rows.end - rows.begin <= 1) {
+    const Range high = pixels_of(rows.begin, s.h, s.size_h, s.stride_h, s.before_h);
+    average_backward_apart(dx, dy, rows, high.end - high.begin, s, accumulate);
+    return;
+  }
   Windows windows(s.out_w, s.size_w, s.stride_w, s.before_w);
   for (int64_t w = 0; w < s.w; ++w, dx += s.channels) {
     const Range columns = windows.next();

@@ -19,8 +19,8 @@ template <class T>
 struct RandomKernels {
   // The words of blocks first / 4, first / 4 + 1, ...
   void (*bits)(uint32_t* y, int64_t n, uint64_t first, const PhiloxKey& key);
-  // y = (accumulate ? y : 0) + (word < threshold ? 0 : x / keep)
-  void (*dropout)(T* y, const T* x, int64_t n, uint64_t first, const PhiloxKey& key, uint32_t threshold, T keep,
+  // y = (accumulate ? y : 0) + (word < threshold ? 0 : scale x)
+  void (*dropout)(T* y, const T* x, int64_t n, uint64_t first, const PhiloxKey& key, uint32_t threshold, T scale,
                   bool accumulate);
   // One word per float, two per double.
   void (*uniform)(T* y, int64_t n, uint64_t first, const PhiloxKey& key, T low, T span, T largest);

@@ -2,7 +2,7 @@
 
 #include "kernels/math.hpp"
 #include "kernels/register.hpp"
-#include "kernels/simd.hpp"
+#include "kernels/tail.hpp"
 
 namespace fastnn::kernels {
 namespace {
@@ -30,27 +30,37 @@ T sum(const T* x, int64_t n) {
   return sum_lanes<T>(total);
 }
 
+// A kilobyte of rows at a time, all their columns, so that memory is read as one stream; of as many columns as their
+// sums fit into the first cache.
 template <class T>
 void sum_rows(T* y, const T* x, int64_t rows, int64_t columns, int64_t stride, bool accumulate) {
   constexpr int L = kLanes<T>;
   constexpr int64_t kBlockRows = 128;  // as above: rows in blocks, so that the error does not grow with their number
-  for (int64_t c = 0; c < columns; c += L) {
-    const int width = columns - c < L ? static_cast<int>(columns - c) : L;
-    const bool part = width < L;
-    Vec<T> total = !accumulate ? Vec<T>{} : part ? load_part(y + c, width) : load(y + c);
+  constexpr int64_t kColumns = 1024;
+  const int64_t at_once = 1024 / (columns * static_cast<int64_t>(sizeof(T))), step = at_once < 1 ? 1 : at_once;
+  for (int64_t c0 = 0; c0 < columns; c0 += kColumns) {
+    const int64_t count = columns - c0 < kColumns ? columns - c0 : kColumns;
+    T total[kColumns], block[kColumns];
+    for (int64_t c = 0; c < count; c += L)
+      store(total + c, accumulate ? read(y + c0 + c, width_at<T>(c, count)) : Vec<T>{});
     for (int64_t r0 = 0; r0 < rows; r0 += kBlockRows) {
-      const int64_t r1 = r0 + kBlockRows < rows ? r0 + kBlockRows : rows;
-      Vec<T> acc{};
-      if (part)
-        for (int64_t r = r0; r < r1; ++r) acc += load_part(x + r * stride + c, width);
-      else
-        for (int64_t r = r0; r < r1; ++r) acc += load(x + r * stride + c);
-      total += acc;
+      const int64_t end = r0 + kBlockRows < rows ? r0 + kBlockRows : rows;
+      for (int64_t r1 = r0; r1 < end; r1 += step) {
+        const int64_t r2 = r1 + step < end ? r1 + step : end;
+        for (int64_t c = 0; c < count; c += L) {
+          const int width = width_at<T>(c, count);
+          const T* from = x + c0 + c;
+          Vec<T> sum = r1 > r0 ? load(block + c) : Vec<T>{};
+          if (width == L)
+            for (int64_t r = r1; r < r2; ++r) sum += load(from + r * stride);
+          else
+            for (int64_t r = r1; r < r2; ++r) sum += load_part(from + r * stride, width);
+          store(block + c, sum);
+        }
+      }
+      for (int64_t c = 0; c < count; c += L) store(total + c, load(total + c) + load(block + c));
     }
-    if (part)
-      store_part(y + c, total, width);
-    else
-      store(y + c, total);
+    __builtin_memcpy(y + c0, total, static_cast<size_t>(count) * sizeof(T));
   }
 }
 

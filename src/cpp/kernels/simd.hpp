@@ -10,19 +10,38 @@
 #include <arm_neon.h>
 #endif
 
+// A test build asks for 64 bytes without AVX-512 (CMakeLists.txt, FASTNN_TEST_ISA): each vector is two registers then,
+// and the tiles and tails of AVX-512 run on any CPU with AVX2.
+#if !defined(FASTNN_VECTOR_BYTES)
+#if defined(__AVX512F__)
+#define FASTNN_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define FASTNN_VECTOR_BYTES 32
+#else
+#define FASTNN_VECTOR_BYTES 16  // SSE2 and NEON
+#endif
+#endif
+
+// Which intrinsics take a vector.
+#if FASTNN_VECTOR_BYTES == 64 && defined(__AVX512F__)
+#define FASTNN_AVX512
+#elif FASTNN_VECTOR_BYTES == 64 && defined(__FMA__)
+#define FASTNN_AVX2_PAIRS
+#elif FASTNN_VECTOR_BYTES == 32 && defined(__AVX2__)
+#define FASTNN_AVX2
+#elif FASTNN_VECTOR_BYTES == 16 && defined(__x86_64__)
+#define FASTNN_SSE2
+#elif FASTNN_VECTOR_BYTES == 16 && defined(__aarch64__)
+#define FASTNN_NEON
+#endif
+
 #define FASTNN_RESTRICT __restrict__
 #define FASTNN_INLINE inline __attribute__((always_inline))
 
 namespace fastnn::kernels {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64;
-#elif defined(__AVX2__)
-constexpr int kVectorBytes = 32;
-#else
-constexpr int kVectorBytes = 16;  // SSE2 and NEON
-#endif
+constexpr int kVectorBytes = FASTNN_VECTOR_BYTES;
 
 template <class T>
 struct VectorOf {
@@ -78,7 +97,7 @@ FASTNN_INLINE void store_part(T* p, Vec<T> v, int n) {
   store(lanes, v);
   for (int i = 0; i < n; ++i) p[i] = lanes[i];
 }
-#if defined(__AVX512F__)
+#if defined(FASTNN_AVX512)
 template <>
 FASTNN_INLINE Vec<float> load_part(const float* p, int n) {
   return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
@@ -95,7 +114,7 @@ template <>
 FASTNN_INLINE void store_part(double* p, Vec<double> v, int n) {
   _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1), v);
 }
-#elif defined(__AVX2__)
+#elif defined(FASTNN_AVX2)
 FASTNN_INLINE __m256i first_lanes32(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
@@ -120,25 +139,50 @@ FASTNN_INLINE void store_part(double* p, Vec<double> v, int n) {
 }
 #endif
 
+// Keeps a load apart from the choice that its value goes into: AVX-512 would load under the mask, and wait for it.
+template <class T>
+FASTNN_INLINE Vec<T> in_register(Vec<T> v) {
+#if defined(FASTNN_AVX512)
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
+
+#if defined(FASTNN_AVX2_PAIRS)
+template <class Register, class V, class Fma>
+FASTNN_INLINE V fma_pairs(V a, V b, V c, const Fma& fma) {
+  Register x[2], y[2], z[2];
+  __builtin_memcpy(x, &a, sizeof x);
+  __builtin_memcpy(y, &b, sizeof y);
+  __builtin_memcpy(z, &c, sizeof z);
+  for (int half = 0; half < 2; ++half) z[half] = fma(x[half], y[half], z[half]);
+  __builtin_memcpy(&c, z, sizeof c);
+  return c;
+}
+#endif
 // a*b + c in one rounding where the instruction set has it. The build says -ffp-contract=off, so this is the only way
 // a product and a sum are ever fused.
 FASTNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
-#if defined(__AVX512F__)
+#if defined(FASTNN_AVX512)
   return _mm512_fmadd_ps(a, b, c);
-#elif defined(__FMA__)
+#elif defined(FASTNN_AVX2)
   return _mm256_fmadd_ps(a, b, c);
-#elif defined(__aarch64__)
+#elif defined(FASTNN_AVX2_PAIRS)
+  return fma_pairs<__m256>(a, b, c, [](auto x, auto y, auto z) { return _mm256_fmadd_ps(x, y, z); });
+#elif defined(FASTNN_NEON)
   return vfmaq_f32(c, a, b);
 #else
   return a * b + c;
 #endif
 }
 FASTNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
-#if defined(__AVX512F__)
+#if defined(FASTNN_AVX512)
   return _mm512_fmadd_pd(a, b, c);
-#elif defined(__FMA__)
+#elif defined(FASTNN_AVX2)
   return _mm256_fmadd_pd(a, b, c);
-#elif defined(__aarch64__)
+#elif defined(FASTNN_AVX2_PAIRS)
+  return fma_pairs<__m256d>(a, b, c, [](auto x, auto y, auto z) { return _mm256_fmadd_pd(x, y, z); });
+#elif defined(FASTNN_NEON)
   return vfmaq_f64(c, a, b);
 #else
   return a * b + c;
@@ -146,13 +190,13 @@ FASTNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 }
 
 FASTNN_INLINE Vec<float> sqrt(Vec<float> x) {
-#if defined(__AVX512F__)
+#if defined(FASTNN_AVX512)
   return _mm512_maskz_sqrt_ps(0xFFFF, x);  // the plain form warns of an uninitialised value (GCC 12)
-#elif defined(__AVX2__)
+#elif defined(FASTNN_AVX2)
   return _mm256_sqrt_ps(x);
-#elif defined(__aarch64__)
+#elif defined(FASTNN_NEON)
   return vsqrtq_f32(x);
-#elif defined(__x86_64__)
+#elif defined(FASTNN_SSE2)
   return _mm_sqrt_ps(x);
 #else
   for (int i = 0; i < kLanes<float>; ++i) x[i] = __builtin_sqrtf(x[i]);
@@ -160,13 +204,13 @@ FASTNN_INLINE Vec<float> sqrt(Vec<float> x) {
 #endif
 }
 FASTNN_INLINE Vec<double> sqrt(Vec<double> x) {
-#if defined(__AVX512F__)
+#if defined(FASTNN_AVX512)
   return _mm512_maskz_sqrt_pd(0xFF, x);
-#elif defined(__AVX2__)
+#elif defined(FASTNN_AVX2)
   return _mm256_sqrt_pd(x);
-#elif defined(__aarch64__)
+#elif defined(FASTNN_NEON)
   return vsqrtq_f64(x);
-#elif defined(__x86_64__)
+#elif defined(FASTNN_SSE2)
   return _mm_sqrt_pd(x);
 #else
   for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_sqrt(x[i]);
@@ -230,20 +274,27 @@ FASTNN_INLINE void transpose(Vec<T> (&v)[kLanes<T>]) {
   }
 }
 
-// The lanes in a fixed tree, so that a sum over a vector has one order for every caller.
-template <class T>
-FASTNN_INLINE T sum_lanes(Vec<T> v) {
-  T lanes[kLanes<T>];
-  store(lanes, v);
-  for (int width = kLanes<T> / 2; width >= 1; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  return lanes[0];
+// Lane i is v's lane i + s; the last s are of no use.
+template <class T, int s, int... lane>
+FASTNN_INLINE Vec<T> moved_down(Vec<T> v, Lanes<lane...>) {
+  return __builtin_shufflevector(v, v, ((lane + s) % kLanes<T>)...);
 }
-template <class T>
+// The lanes in a fixed tree, so that a sum over a vector has one order for every caller.
+template <class T, int s = kLanes<T> / 2>
+FASTNN_INLINE T sum_lanes(Vec<T> v) {
+  v += moved_down<T, s>(v, typename LanesUpTo<kLanes<T>>::type{});
+  if constexpr (s > 1)
+    return sum_lanes<T, s / 2>(v);
+  else
+    return v[0];
+}
+template <class T, int s = kLanes<T> / 2>
 FASTNN_INLINE T max_lanes(Vec<T> v) {
-  T best = v[0];
-  for (int i = 1; i < kLanes<T>; ++i) best = (v[i] > best) || (v[i] != v[i]) ? v[i] : best;
-  return best;
+  v = max<T>(v, moved_down<T, s>(v, typename LanesUpTo<kLanes<T>>::type{}));
+  if constexpr (s > 1)
+    return max_lanes<T, s / 2>(v);
+  else
+    return v[0];
 }
 
 }  // namespace

@@ -211,9 +211,15 @@ FASTNN_INLINE Doubles widen(const T* p, int width) {
   return __builtin_convertvector(x, Doubles);
 }
 template <class T>
-FASTNN_INLINE void narrow(T* p, Doubles v, int width) {
-  const Narrow<T> x = __builtin_convertvector(v, Narrow<T>);
-  __builtin_memcpy(p, &x, width == kLanes<double> ? sizeof x : static_cast<size_t>(width) * sizeof(T));
+FASTNN_INLINE void narrow(T* p, Doubles v, int width, bool accumulate) {
+  const size_t bytes = width == kLanes<double> ? sizeof(Narrow<T>) : static_cast<size_t>(width) * sizeof(T);
+  Narrow<T> x = __builtin_convertvector(v, Narrow<T>);
+  if (accumulate) {
+    Narrow<T> before = {};
+    __builtin_memcpy(&before, p, bytes);
+    x = before + x;
+  }
+  __builtin_memcpy(p, &x, bytes);
 }
 
 template <class T>
@@ -229,28 +235,33 @@ void kernel(T* u, int64_t point, const T* g, int64_t tap, int64_t n) {
     for (int i = 0; i < 6; ++i) {
       Doubles row[6];
       kernel_axis(row, half[i]);
-      for (int j = 0; j < 6; ++j) narrow(u + (6 * i + j) * point + e, row[j], kLanes<double>);
+      for (int j = 0; j < 6; ++j) narrow(u + (6 * i + j) * point + e, row[j], kLanes<double>, false);
     }
   }
 }
 
 template <class T>
-void kernel_gradient(T* dg, int64_t tap, const T* du, int64_t point, int64_t n) {
-  for (int64_t e = 0; e < n; e += kLanes<double>) {
-    const int width = width_at<double>(e, n);
-    Doubles half[3][6];
-    for (int j = 0; j < 6; ++j) {
-      Doubles column[6], transformed[3];
-      for (int i = 0; i < 6; ++i) column[i] = widen(du + (6 * i + j) * point + e, width);
-      kernel_gradient_axis(transformed, column);
-      for (int i = 0; i < 3; ++i) half[i][j] = transformed[i];
-    }
-    for (int i = 0; i < 3; ++i) {
-      Doubles row[3];
-      kernel_gradient_axis(row, half[i]);
-      for (int j = 0; j < 3; ++j) narrow(dg + (3 * i + j) * tap + e, row[j], width);
-    }
+FASTNN_INLINE void kernel_gradient_of(T* dg, int64_t tap, const T* du, int64_t point, int width, bool accumulate) {
+  Doubles half[3][6];
+  for (int j = 0; j < 6; ++j) {
+    Doubles column[6], transformed[3];
+    for (int i = 0; i < 6; ++i) column[i] = widen(du + (6 * i + j) * point, width);
+    kernel_gradient_axis(transformed, column);
+    for (int i = 0; i < 3; ++i) half[i][j] = transformed[i];
   }
+  for (int i = 0; i < 3; ++i) {
+    Doubles row[3];
+    kernel_gradient_axis(row, half[i]);
+    for (int j = 0; j < 3; ++j) narrow(dg + (3 * i + j) * tap, row[j], width, accumulate);
+  }
+}
+
+template <class T>
+void kernel_gradient(T* dg, int64_t tap, const T* du, int64_t point, int64_t n, bool accumulate) {
+  int64_t e = 0;
+  for (; e + kLanes<double> <= n; e += kLanes<double>)  // of a width that the compiler knows, or each access is a call
+    kernel_gradient_of(dg + e, tap, du + e, point, kLanes<double>, accumulate);
+  if (e < n) kernel_gradient_of(dg + e, tap, du + e, point, static_cast<int>(n - e), accumulate);
 }
 
 template <class T>

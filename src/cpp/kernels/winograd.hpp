@@ -17,6 +17,11 @@
 //           0, +-5/8, +-3/2     6.1e-7  5.1e-6     7.2e-7  5.7e-6     4.9e-7  6.1e-6
 //           0, +-1, +-2         1.3e-6  1.7e-5     1.6e-6  2.5e-5     1.1e-6  1.7e-5
 //
+// F(2x2, 3x3) is left out, by its count of operations: 4 multiplications an output where F(4x4) has 2.25, and 1.8 times
+// the transformed numbers. Where F(4x4)'s tiles reach over the image they come to the same at 5 x 5 and 6 x 6 outputs
+// (5.76 and 4), and the direct sum, which skips the padding, has 6.76 of the first, 5.4 at 3 x 3 (F(2x2): 7.1) and 4 at
+// 2 x 2 (4): nothing is left to pay for the transforms with. Only 2 x 2 outputs of unpadded images would gain.
+//
 // Vectors run over channels. Point (i, j) of 6 x 6 is number 6 * i + j, and its values lie `point` elements behind
 // those of the point before.
 #pragma once
@@ -47,8 +52,8 @@ struct WinogradKernels {
   // u = G g G^T, elementwise over n elements for each of the nine taps g[t * tap + i], computed in double and rounded
   // once. n is a multiple of the vector.
   void (*kernel)(T* u, int64_t point, const T* g, int64_t tap, int64_t n);
-  // dg[t * tap + i] = G^T du G, elementwise over n elements, likewise in double.
-  void (*kernel_gradient)(T* dg, int64_t tap, const T* du, int64_t point, int64_t n);
+  // dg[t * tap + i] = (accumulate ? dg[t * tap + i] : 0) + G^T du G, elementwise over n elements, likewise in double.
+  void (*kernel_gradient)(T* dg, int64_t tap, const T* du, int64_t point, int64_t n, bool accumulate);
 };
 
 }  // namespace fastnn::kernels

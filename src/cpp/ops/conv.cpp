@@ -6,12 +6,11 @@
 #include <vector>
 
 #include "core/parallel.hpp"
+#include "core/per_thread.hpp"
 #include "core/scratch.hpp"
 #include "kernels/table.hpp"
-#include "ops/finish.hpp"
+#include "ops/convolution.hpp"
 #include "ops/reduce.hpp"
-#include "ops/sliding_sum.hpp"
-#include "ops/window.hpp"
 #include "ops/winograd.hpp"
 
 namespace fastnn {
@@ -22,13 +21,18 @@ std::atomic<ConvAlgorithm> g_algorithm{ConvAlgorithm::automatic};
 
 // Multiply-adds that one task of a parallel loop should hold.
 constexpr int64_t kTaskFmas = 32 * kChunkWork;
-// Images of a task are tiled together while their pixels stay in L2.
+// Images of a task are tiled together while their pixels stay in L2, and so are panels of the kernel.
 constexpr int64_t kGroupBytes = 256 * 1024;
+constexpr int64_t kPanelBytes = 320 * 1024;
+// A batch that has so many tasks or more keeps a few threads busy.
+constexpr int64_t kTasks = 8;
 // dW: pixels summed in one chain while x and dy stay in cache, and pixels of one task with partial sums of its own.
-constexpr int64_t kBlockPixels = 256;
+constexpr int64_t kBlockPixels = 512;
 constexpr int64_t kChunkPixels = 2048;
 constexpr int64_t kMaxChunks = 32;
 constexpr int64_t kFilterBlock = 128;
+// dy is read where it lies if a pixel's filters are whole vectors in so many bytes.
+constexpr int64_t kWholeBytes = 128;
 
 // What Winograd's convolution needs to be the faster one, measured with AVX2 and AVX-512: channels and filters, pixels
 // along the output's sides, and the share of its tiles of 4 x 4 that lies inside the output (in eighths: 5 x 5 outputs
@@ -49,6 +53,20 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
   const int64_t taps = row_taps * column_taps;
   const int64_t pixels = rows.count * columns.count;
   if (pixels == 0 || N == 0 || to_image.n == 0) return;
+  if (taps == 0 && !bias) {  // pixels that no tap reaches, of strides longer than the kernel
+    if (!accumulate)
+      parallel_for(
+          to_image.n * rows.count, grain_for(columns.count * to_image.channels / 4), [&](int64_t begin, int64_t end) {
+            for (int64_t i = begin; i < end; ++i) {
+              T* const row = to + (i / rows.count * to_image.h + i % rows.count * rows.to_step + rows.to_first) *
+                                      to_image.w * to_image.channels;
+              for (int64_t u = 0; u < columns.count; ++u)
+                std::memset(row + (u * columns.to_step + columns.to_first) * to_image.channels, 0,
+                            static_cast<size_t>(to_image.channels) * sizeof(T));
+            }
+          });
+    return;
+  }
   if (runs_folded<T>(rows, columns, K, N, groups)) {
     run_folded(rows, columns);
     return;
@@ -70,28 +88,37 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
     }
   });
 
-  // Tasks of some images and some rows. How pixels are grouped changes no bit, so it may follow the batch.
+  // Tasks of some panels, images and rows. A task's panels stay in L2 over all its rows, and a few tasks busy a few
+  // threads; taps at the borders of the columns have whole tiles where tasks have many rows. How pixels are grouped
+  // changes no bit, so it may follow the batch.
   const int64_t row_fmas = std::max<int64_t>(1, columns.count * taps * K * N * groups);
   const int64_t image_bytes = (from_image.h * from_image.w * from_image.channels + pixels * to_image.channels) *
                               static_cast<int64_t>(sizeof(T));
   int64_t images =
       std::max(kTaskFmas / (row_fmas * rows.count), std::min(mr, kGroupBytes / std::max<int64_t>(1, image_bytes)));
-  images = std::clamp<int64_t>(images, 1, to_image.n);
-  const int64_t task_rows = images > 1 ? rows.count : std::clamp<int64_t>(4 * kTaskFmas / row_fmas, 1, rows.count);
-  const int64_t image_tasks = (to_image.n + images - 1) / images, row_tasks = (rows.count + task_rows - 1) / task_rows;
+  images = std::clamp<int64_t>(images, 1, std::max<int64_t>(1, to_image.n / kTasks));
+  if (images > mr) images -= images % mr;
+  const int64_t image_tasks = (to_image.n + images - 1) / images;
+  const int64_t most_rows = std::max((rows.count * image_tasks + kTasks - 1) / kTasks, kTaskFmas / row_fmas);
+  const int64_t task_rows = std::clamp<int64_t>(most_rows, 1, rows.count);
+  const int64_t row_tasks = (rows.count + task_rows - 1) / task_rows;
+  const int64_t fit = std::max<int64_t>(1, kPanelBytes / std::max<int64_t>(1, panel * static_cast<int64_t>(sizeof(T))));
+  const int64_t panel_tasks = (panels + fit - 1) / fit, task_columns = (panels + panel_tasks - 1) / panel_tasks * nr;
+  const int64_t tasks = panel_tasks * image_tasks * row_tasks;
 
-  Scratch<const T*> pointers(image_tasks * row_tasks * 2 * taps);
+  Scratch<const T*> pointers(tasks * 2 * taps);
   const int64_t from_row = from_image.w * from_image.channels, to_row = to_image.w * to_image.channels;
   const int64_t from_size = from_image.h * from_row, to_size = to_image.h * to_row;
   const bool whole_rows = groups == 1;                           // neighbouring pixels are one run of channels
   const bool whole = rows.to_step == 1 && columns.to_step == 1;  // a task's rows have all their pixels
 
-  parallel_for(image_tasks * row_tasks, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const T** const a = &pointers[task * 2 * taps];
       const T** const b = a + taps;
-      const int64_t n0 = task / row_tasks * images, count_n = std::min(images, to_image.n - n0);
+      const int64_t n0 = task / row_tasks % image_tasks * images, count_n = std::min(images, to_image.n - n0);
       const int64_t task_begin = task % row_tasks * task_rows, task_end = std::min(task_begin + task_rows, rows.count);
+      const int64_t f0 = task / row_tasks / image_tasks * task_columns, count_f = std::min(task_columns, N - f0);
       for (const Segment& rs : rows.segments) {
         const int64_t u0 = std::max(rs.begin, task_begin), count_u = std::min(rs.end, task_end) - u0;
         if (count_u <= 0) continue;
@@ -104,9 +131,9 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
                         {count_u, rows.from_step * from_row, rows.to_step * to_row},
                         {count_n, from_size, to_size}};
           auto cost = [&](const Along& axis) {
-            const int64_t rest = axis.count % mr;  // a short tile still waits for its multiply-adds
-            return (axis.count - rest + (rest == 0 ? 0 : std::max<int64_t>(rest, 4))) *
-                   (count_n * count_u * count_v / axis.count);
+            // Each tile reads the panels once, and a short one still waits for its multiply-adds.
+            const int64_t tiles = (axis.count + mr - 1) / mr;
+            return (std::max<int64_t>(axis.count, 4) + tiles) * (count_n * count_u * count_v / axis.count);
           };
           for (int i = 1; i < 3; ++i)
             if (cost(along[i]) < cost(along[0])) std::swap(along[0], along[i]);
@@ -129,10 +156,10 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
                       run = cs.last_tap - q;
                     a[used] = from + (from_at + rows.taps[r].offset * from_row +
                                       columns.taps[q].offset * from_image.channels + g * K);
-                    b[used++] = &packed[g * panels * panel + (r * column_taps + q) * K * nr];
+                    b[used++] = &packed[(g * panels + f0 / nr) * panel + (r * column_taps + q) * K * nr];
                   }
                 gemm.run({.m = along[0].count,
-                          .n = N,
+                          .n = count_f,
                           .k = K * std::max<int64_t>(run, 1),
                           .taps = used,
                           .a = a,
@@ -142,17 +169,21 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
                           .b_row = nr,
                           .b_panel = panel,
                           .b_padded = true,
-                          .c = to + to_at + g * N,
+                          .c = to + to_at + g * N + f0,
                           .c_row = along[0].to,
-                          .bias = bias ? bias + g * N : nullptr,
+                          .bias = bias ? bias + g * N + f0 : nullptr,
                           .accumulate = accumulate});
               }
             }
         }
       }
-      if (finish && whole)
-        for (int64_t n = n0; n < n0 + count_n; ++n)
-          finish(to + n * to_size + task_begin * to_row, (task_end - task_begin) * to_row);
+      if (!finish || !whole) continue;
+      typename Finish<T>::Part part(finish);
+      const int64_t task_size = (task_end - task_begin) * to_row;
+      const int64_t run = panel_tasks == 1 ? task_size : count_f;  // rows of all channels are one run
+      for (int64_t n = n0; n < n0 + count_n; ++n)
+        for (int64_t at = 0; at < task_size; at += std::max(run, N))
+          part(to + n * to_size + task_begin * to_row + at + f0, run);
     }
   });
 }
@@ -210,21 +241,25 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
         }
   }
 
-  Scratch<T> packed(tasks * block_pixels * filter_block);
+  const bool apart = F % kernels_for<T>().conv.lanes != 0 || filters * static_cast<int64_t>(sizeof(T)) > kWholeBytes;
+  const int64_t b_row = apart ? nr : filters;
+  const PerThread<T> packed(apart ? block_pixels * filter_block : 0, tasks);
   Scratch<T> partial(chunks == 1 && !accumulate ? 0 : chunks * size);
   T* const sums = chunks == 1 && !accumulate ? dw : partial.data();
   parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t chunk = task / (groups * filter_blocks), g = task / filter_blocks % groups;
       const int64_t f0 = task % filter_blocks * filter_block, count_f = std::min(filter_block, F - f0);
-      T* const panels = &packed[task * block_pixels * filter_block];
+      const auto memory = packed.take();
+      T* const panels = memory.data();
       T* const sum = sums + chunk * size + g * F + f0;
       for (int64_t i = 0; i < wh.size * ww.size * C; ++i)
         std::memset(sum + i * filters, 0, static_cast<size_t>(count_f) * sizeof(T));
       const int64_t chunk_end = std::min((chunk + 1) * chunk_rows, rows);
       for (int64_t row0 = chunk * chunk_rows; row0 < chunk_end; row0 += block_rows) {
         const int64_t row1 = std::min(row0 + block_rows, chunk_end), block = (row1 - row0) * ww.out;
-        gemm.pack_b(panels, dy + row0 * ww.out * filters + g * F + f0, filters, 1, block, count_f);
+        const T* const dy_block = dy + row0 * ww.out * filters + g * F + f0;
+        if (apart) gemm.pack_b(panels, dy_block, filters, 1, block, count_f);
         for (int64_t r = 0; r < wh.size; ++r)
           for (const Unit& unit : units) {
             // Products run along a row of outputs, or down a column where that is longer (at the borders).
@@ -243,9 +278,9 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
                           .a_row = 1,
                           .a_col = down ? wh.stride * in.w * in.channels : ww.stride * in.channels,
                           .b = b,
-                          .b_row = down ? ww.out * nr : nr,
-                          .b_panel = block * nr,
-                          .b_padded = true,
+                          .b_row = down ? ww.out * b_row : b_row,
+                          .b_panel = apart ? block * nr : nr,
+                          .b_padded = apart,
                           .c = sum + (r * ww.size + unit.q0) * C * filters,
                           .c_row = filters,
                           .bias = nullptr,
@@ -259,7 +294,7 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
               const int64_t n = row / wh.out, h = row % wh.out * wh.stride + r * wh.dilation - wh.before;
               const int64_t w = v * ww.stride + unit.q0 * ww.dilation - ww.before;
               a[used] = x + ((n * in.h + h) * in.w + w) * in.channels + g * C;
-              b[used++] = panels + ((row - row0) * ww.out + v) * nr;
+              b[used++] = (apart ? panels : dy_block) + ((row - row0) * ww.out + v) * b_row;
             };
             const Reach reach = reaches[r];
             for (int64_t row = row0; row < row1;) {  // image by image, the rows that have this tap
@@ -282,180 +317,210 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
     });
 }
 
+}  // namespace
+
+// By what every run of the layer has in common: not by the batch.
+bool uses_winograd(const ConvParams& params, const Window& rows, const Window& columns, int64_t channels,
+                   int64_t filters, int64_t groups, DType dtype) {
+  if (params.algorithm == ConvAlgorithm::direct || rows.size != 3 || columns.size != 3 || groups != 1 ||
+      std::max({params.stride_h, params.stride_w, params.dilation_h, params.dilation_w}) > 1)
+    return false;
+  if (params.algorithm == ConvAlgorithm::winograd) return true;
+  const int64_t least = std::min(channels, filters), h = rows.out, w = columns.out;
+  const int64_t in_tiles = (h + 3) / 4 * 4 * ((w + 3) / 4 * 4);
+  return dtype == DType::float32 && least >= kWinogradChannels && std::min(h, w) >= kWinogradSize &&
+         8 * h * w >= (least < kFewChannels ? kShareOfFew : kShareOfMany) * in_tiles;
+}
+
+template <class T>
+void Convolution::forward(T* y, const T* x, const T* kernel, const T* bias, bool accumulate,
+                          const Finish<T>& finish) const {
+  if (in.n == 0) return;  // however large the images are
+  const int64_t C = in.channels / groups, F = out.channels;
+  if (winograd) {
+    WinogradSum<T>{y,     shape(out), x, shape(in), rows.before, columns.before, kernel,
+                   C * F, F,          1, bias,      accumulate,  finish}
+        .run();
+    return;
+  }
+  const SlidingSum<T> sum{y,          out,          x,      in,   kernel,     C * F, F, 1,
+                          F / groups, columns.size, groups, bias, accumulate, finish};
+  sum.run(forward_axis(rows), forward_axis(columns));
+}
+
+template <class T>
+void Convolution::input_gradient(T* dx, const T* dy, const T* kernel, const T* bias, bool accumulate,
+                                 const Finish<T>& finish) const {
+  if (in.n == 0) return;  // however large the images are
+  const int64_t C = in.channels / groups, F = out.channels;
+  if (winograd) {  // y's sum over the kernel turned by 180 degrees
+    const T* const last_tap = kernel + 8 * C * F;
+    WinogradSum<T>{dx, shape(in), dy,   shape(out), 2 - rows.before, 2 - columns.before, last_tap, -C * F,
+                   1,  F,         bias, accumulate, finish}
+        .run();
+    return;
+  }
+  const SlidingSum<T> sum{dx, in,         dy,           out,    kernel, C * F,      1,
+                          F,  F / groups, columns.size, groups, bias,   accumulate, finish};
+  const std::vector<Axis> all_columns = backward_axes(columns);
+  for (const Axis& h : backward_axes(rows))
+    for (const Axis& w : all_columns) sum.run(h, w);
+}
+
+template <class T>
+void Convolution::kernel_gradient(T* dkernel, const T* x, const T* dy, bool accumulate) const {
+  if (winograd)
+    WinogradKernelGradient<T>{dkernel, x, shape(in), dy, shape(out), rows.before, columns.before, accumulate}.run();
+  else
+    fastnn::kernel_gradient<T>(rows, columns, groups, x, in, dy, out.channels, dkernel, accumulate);
+}
+
+template void Convolution::forward(float*, const float*, const float*, const float*, bool, const Finish<float>&) const;
+template void Convolution::forward(double*, const double*, const double*, const double*, bool,
+                                   const Finish<double>&) const;
+template void Convolution::input_gradient(float*, const float*, const float*, const float*, bool,
+                                          const Finish<float>&) const;
+template void Convolution::input_gradient(double*, const double*, const double*, const double*, bool,
+                                          const Finish<double>&) const;
+template void Convolution::kernel_gradient(float*, const float*, const float*, bool) const;
+template void Convolution::kernel_gradient(double*, const double*, const double*, bool) const;
+
+int64_t multiply_dims(int64_t a, int64_t b, const std::string& op) {
+  if (a == kUnknown || b == kUnknown) return kUnknown;
+  int64_t product = 0;
+  if (__builtin_mul_overflow(a, b, &product)) throw ValueError(cat(op, ": ", a, " times ", b, " is too large"));
+  return product;
+}
+
+void check_convolution(const std::string& op, const ConvParams& params, Specs x, bool has_bias, int64_t channels,
+                       int64_t filters) {
+  const Shape &in = x[0].shape, &kernel = x[1].shape;
+  const bool flat = params.rank == 1;
+  if (channels == 0 || filters == 0)
+    throw ValueError(cat(op, ": expected kernel of at least one channel and one filter, got ", kernel));
+  if (in.rank() != params.rank + 2 || !same_dim(in.back(), channels)) {
+    const bool first = in.rank() == params.rank + 2 && in[1] == channels;
+    throw ValueError(cat(op, ": expected x of shape (batch, ", flat ? "length, " : "height, width, ",
+                         channels == kUnknown ? "channels" : cat(channels), "), got ", in,
+                         first ? cat("; channels go last: x.transpose(", flat ? "0, 2, 1)" : "0, 2, 3, 1)") : ""));
+  }
+  if (x[0].dtype != x[1].dtype)
+    throw TypeError(cat(op, ": expected x and kernel of one dtype, got ", x[0].dtype, " and ", x[1].dtype));
+  if (!is_floating(x[0].dtype)) throw TypeError(cat(op, ": expected float32 or float64, got ", x[0].dtype));
+  if (has_bias && (x[2].shape.rank() != 1 || !same_dim(x[2].shape[0], filters) || x[2].dtype != x[0].dtype))
+    throw ValueError(cat(op, ": expected bias of shape ", Shape{filters}, " and dtype ", x[0].dtype, ", got ",
+                         x[2].shape, " and ", x[2].dtype));
+  if (std::max(params.stride_h, params.stride_w) > 1 && std::max(params.dilation_h, params.dilation_w) > 1)
+    throw ValueError(cat(op, ": expected strides or dilation_rate to be 1, got strides ",
+                         flat ? Shape{params.stride_w} : Shape{params.stride_h, params.stride_w}, " and dilation_rate ",
+                         flat ? Shape{params.dilation_w} : Shape{params.dilation_h, params.dilation_w}));
+}
+
+namespace {
+
 // y[n, i, j, f] = sum_{r, q, c} x[n, i*s + r*d - before, j*s + q*d - before, c] * kernel[r, q, c, f] + bias[f], over
 // the pixels inside the image only: padding never multiplies a weight. dx, dkernel: the same sum over the other two of
-// (x, kernel, y); db = sum of dy over all pixels.
-class Conv2d final : public Op {
+// (x, kernel, y); db = sum of dy over all pixels. In one dimension it is an image of one row; depthwise, a group for
+// every channel.
+class Conv final : public Op {
  public:
-  Conv2d(const ConvParams& params, bool has_bias, std::optional<Activation> then = std::nullopt, bool moments = false)
-      : p_(params), has_bias_(has_bias), then_(then), moments_(moments), name_(name_with("conv2d", then)) {
+  Conv(const ConvParams& params, bool has_bias, std::optional<Activation> then = std::nullopt, bool moments = false)
+      : p_(params), has_bias_(has_bias), then_(then), moments_(moments), name_(name_with(title(), then)) {
     if (moments) name_ += "+moments";
   }
   std::string_view name() const override { return name_; }
   std::shared_ptr<const Op> followed_by(const Activation& then) const override {
-    return then_ || moments_ ? nullptr : std::make_shared<Conv2d>(p_, has_bias_, then);
+    return then_ || moments_ ? nullptr : std::make_shared<Conv>(p_, has_bias_, then);
   }
   std::shared_ptr<const Op> with_moments() const override {
-    return moments_ ? nullptr : std::make_shared<Conv2d>(p_, has_bias_, then_, true);
+    return moments_ ? nullptr : std::make_shared<Conv>(p_, has_bias_, then_, true);
   }
   // Pixels of one parity leave no whole rows to finish.
   bool finishes_gradient(size_t i) const override { return i == 0 && p_.stride_h == 1 && p_.stride_w == 1; }
   std::vector<Spec> infer(Specs x) const override {
-    const Shape &in = x[0].shape, &kernel = x[1].shape;
-    if (kernel.rank() != 4)
-      throw ValueError(cat("conv2d: expected kernel of shape (height, width, in, out), got ", kernel));
-    if (p_.groups < 1 || (kernel[3] != kUnknown && kernel[3] % p_.groups != 0))
-      throw ValueError(cat("conv2d: expected groups >= 1 that divide the ", kernel[3], " filters, got ", p_.groups));
-    int64_t channels = kernel[2];
-    if (channels != kUnknown && __builtin_mul_overflow(channels, p_.groups, &channels))
-      throw ValueError(cat("conv2d: ", p_.groups, " groups of ", kernel[2], " channels are too many"));
-    if (kernel[2] == 0 || kernel[3] == 0)
-      throw ValueError(cat("conv2d: expected kernel of at least one channel and one filter, got ", kernel));
-    if (in.rank() != 4 || !same_dim(in[3], channels)) {
-      const bool first = in.rank() == 4 && in[1] == channels;
-      throw ValueError(cat("conv2d: expected x of shape (batch, height, width, ",
-                           channels == kUnknown ? "channels" : cat(channels), "), got ", in,
-                           first ? "; channels go last: x.transpose(0, 2, 3, 1)" : ""));
-    }
-    if (x[0].dtype != x[1].dtype)
-      throw TypeError(cat("conv2d: expected x and kernel of one dtype, got ", x[0].dtype, " and ", x[1].dtype));
-    if (!is_floating(x[0].dtype)) throw TypeError(cat("conv2d: expected float32 or float64, got ", x[0].dtype));
-    if (has_bias_ && (x[2].shape.rank() != 1 || !same_dim(x[2].shape[0], kernel[3]) || x[2].dtype != x[0].dtype))
-      throw ValueError(cat("conv2d: expected bias of shape ", Shape{kernel[3]}, " and dtype ", x[0].dtype, ", got ",
-                           x[2].shape, " and ", x[2].dtype));
-    if (std::max(p_.stride_h, p_.stride_w) > 1 && std::max(p_.dilation_h, p_.dilation_w) > 1)
-      throw ValueError(cat("conv2d: expected strides or dilation_rate to be 1, got strides ",
-                           Shape{p_.stride_h, p_.stride_w}, " and dilation_rate ",
-                           Shape{p_.dilation_h, p_.dilation_w}));
-    check_window("conv2d", "kernel", "height", in[1], kernel[0], p_.stride_h, p_.dilation_h, p_.same);
-    check_window("conv2d", "kernel", "width", in[2], kernel[1], p_.stride_w, p_.dilation_w, p_.same);
-    const Spec y{{in[0], rows(in, kernel).out, columns(in, kernel).out, kernel[3]}, x[0].dtype};
-    return moments_ ? std::vector{y, MomentChunks{numel(y.shape, 0, 3), kernel[3]}.spec()} : std::vector{y};
+    const Shape& kernel = x[1].shape;
+    const std::string op(title());
+    if (kernel.rank() != p_.rank + 2)
+      throw ValueError(cat(op, ": expected kernel of shape (", p_.rank == 1 ? "size, " : "height, width, ",
+                           p_.depthwise ? "channels, multiplier" : "in, out", "), got ", kernel));
+    if (p_.groups < 1 || (!p_.depthwise && kernel.back() != kUnknown && kernel.back() % p_.groups != 0))
+      throw ValueError(cat(op, ": expected groups >= 1 that divide the ", kernel.back(), " filters, got ", p_.groups));
+    const Kernel k = sizes_of(kernel);
+    check_convolution(op, p_, x, has_bias_, multiply_dims(k.channels, k.groups, op), k.filters);
+    const Shape in = as_image(x[0].shape);
+    if (p_.rank == 2) check_window(op, "kernel", "height", in[1], k.h, p_.stride_h, p_.dilation_h, p_.padding);
+    check_window(op, "kernel", p_.rank == 1 ? "length" : "width", in[2], k.w, p_.stride_w, p_.dilation_w, p_.padding);
+    Shape out{in[0], rows(in, k).out, columns(in, k).out, k.filters};
+    if (p_.rank == 1) out.erase(1);
+    const Spec y{out, x[0].dtype};
+    return moments_ ? std::vector{y, MomentChunks{numel(out, 0, p_.rank + 1), k.filters}.spec()} : std::vector{y};
   }
   void forward(Tensors x, Tensors y) const override {
-    with_float(x[0].dtype(), "conv2d", [&](auto zero) {
+    with_float(x[0].dtype(), "convolution", [&](auto zero) {
       using T = decltype(zero);
-      const Shape& kernel = x[1].shape();
-      const int64_t C = kernel[2], F = kernel[3];
       std::optional<ChannelMoments<T>> moments;
-      if (moments_) moments.emplace(y[0].data<T>(), MomentChunks{y[0].size() / F, F}, y[1].data<double>());
-      const Finish<T> finish(then_, y[0], moments ? &*moments : nullptr);
-      if (uses_winograd(x[0].spec(), kernel)) {
-        WinogradSum<T>{y[0].data<T>(),
-                       y[0].shape(),
-                       x[0].data<T>(),
-                       x[0].shape(),
-                       rows(x[0].shape(), kernel).before,
-                       columns(x[0].shape(), kernel).before,
-                       x[1].data<T>(),
-                       C * F,
-                       F,
-                       1,
-                       has_bias_ ? x[2].data<T>() : nullptr,
-                       false,
-                       finish}
-            .run();
-        return;
+      if (moments_) {
+        const int64_t filters = y[0].shape().back();
+        moments.emplace(y[0].data<T>(), MomentChunks{y[0].size() / filters, filters}, y[1].data<double>());
       }
-      const SlidingSum<T> sum{y[0].data<T>(),
-                              image(y[0].shape()),
-                              x[0].data<T>(),
-                              image(x[0].shape()),
-                              x[1].data<T>(),
-                              C * F,
-                              F,
-                              1,
-                              F / p_.groups,
-                              kernel[1],
-                              p_.groups,
-                              has_bias_ ? x[2].data<T>() : nullptr,
-                              false,
-                              finish};
-      sum.run(forward_axis(rows(x[0].shape(), kernel)), forward_axis(columns(x[0].shape(), kernel)));
+      of(x[0].spec(), x[1].shape())
+          .template forward<T>(y[0].data<T>(), x[0].data<T>(), x[1].data<T>(), has_bias_ ? x[2].data<T>() : nullptr,
+                               false, Finish<T>(then_, y[0], moments ? &*moments : nullptr));
     });
   }
   double flops(Specs x, Specs y) const override {
-    return 2.0 * static_cast<double>(numel(y[0].shape)) * static_cast<double>(numel(x[1].shape, 0, 3));
+    const Kernel k = sizes_of(x[1].shape);
+    return 2.0 * static_cast<double>(numel(y[0].shape)) * static_cast<double>(k.h * k.w * k.channels);
   }
   std::string_view algorithm(Specs x, Specs) const override {
-    return uses_winograd(x[0], x[1].shape) ? "winograd" : "direct";
+    return of(x[0], x[1].shape).winograd ? "winograd" : "direct";
   }
   bool reads_input(size_t i) const override { return i < 2; }
   bool gradient_reads(size_t of, size_t input) const override { return of + input == 1; }
   void backward(const BackwardArgs& b) const override {
-    with_float(b.x_spec[0].dtype, "conv2d", [&](auto zero) {
+    with_float(b.x_spec[0].dtype, "convolution", [&](auto zero) {
       using T = decltype(zero);
-      const Shape &in = b.x_spec[0].shape, &kernel = b.x_spec[1].shape, &out = b.y_spec[0].shape;
-      const int64_t C = kernel[2], F = kernel[3];
-      const Window wh = rows(in, kernel), ww = columns(in, kernel);
+      const Convolution conv = of(b.x_spec[0], b.x_spec[1].shape);
       const T* dy = b.dy[0].data<T>();
-      const bool winograd = uses_winograd(b.x_spec[0], kernel);
-      if (b.dx[0] && winograd) {  // y's sum over the kernel turned by 180 degrees
-        const T* const last_tap = b.x[1].data<T>() + 8 * C * F;
-        WinogradSum<T>{b.dx[0].to.template data<T>(),
-                       in,
-                       dy,
-                       out,
-                       2 - wh.before,
-                       2 - ww.before,
-                       last_tap,
-                       -C * F,
-                       1,
-                       F,
-                       nullptr,
-                       b.dx[0].accumulate,
-                       Finish<T>(b.dx[0])}
-            .run();
-      } else if (b.dx[0]) {
-        const SlidingSum<T> sum{b.dx[0].to.template data<T>(),
-                                image(in),
-                                dy,
-                                image(out),
-                                b.x[1].data<T>(),
-                                C * F,
-                                1,
-                                F,
-                                F / p_.groups,
-                                kernel[1],
-                                p_.groups,
-                                nullptr,
-                                b.dx[0].accumulate,
-                                Finish<T>(b.dx[0])};
-        const std::vector<Axis> all_columns = backward_axes(ww);
-        for (const Axis& h : backward_axes(wh))
-          for (const Axis& w : all_columns) sum.run(h, w);
-      }
-      if (b.dx[1] && winograd)
-        WinogradKernelGradient<T>{
-            b.dx[1].to.template data<T>(), b.x[0].data<T>(), in, dy, out, wh.before, ww.before, b.dx[1].accumulate}
-            .run();
-      else if (b.dx[1])
-        kernel_gradient<T>(wh, ww, p_.groups, b.x[0].data<T>(), image(in), dy, F, b.dx[1].to.template data<T>(),
-                           b.dx[1].accumulate);
+      if (b.dx[0])
+        conv.input_gradient<T>(b.dx[0].to.template data<T>(), dy, b.x[1].data<T>(), nullptr, b.dx[0].accumulate,
+                               Finish<T>(b.dx[0]));
+      if (b.dx[1]) conv.kernel_gradient<T>(b.dx[1].to.template data<T>(), b.x[0].data<T>(), dy, b.dx[1].accumulate);
       if (has_bias_ && b.dx[2])
-        sum_axes<T>(dy, {numel(out, 0, 3), F}, 1u, b.dx[2].to.template data<T>(), b.dx[2].accumulate);
+        sum_axes<T>(dy, {conv.out.n * conv.out.h * conv.out.w, conv.out.channels}, 1u, b.dx[2].to.template data<T>(),
+                    b.dx[2].accumulate);
     });
   }
 
  private:
-  static Image image(const Shape& s) { return {s[0], s[1], s[2], s[3]}; }
-  Window rows(const Shape& in, const Shape& kernel) const {
-    return window(in[1], kernel[0], p_.stride_h, p_.dilation_h, p_.same);
+  struct Kernel {
+    int64_t h, w, channels, filters, groups;  // channels of a group
+  };
+  const char* title() const {
+    if (p_.depthwise) return p_.rank == 1 ? "depthwise_conv1d" : "depthwise_conv2d";
+    return p_.rank == 1 ? "conv1d" : "conv2d";
   }
-  Window columns(const Shape& in, const Shape& kernel) const {
-    return window(in[2], kernel[1], p_.stride_w, p_.dilation_w, p_.same);
+  Kernel sizes_of(const Shape& kernel) const {
+    const Shape k = as_image_kernel(kernel);
+    if (p_.depthwise) return {k[0], k[1], 1, multiply_dims(k[2], k[3], title()), k[2]};
+    return {k[0], k[1], k[2], k[3], p_.groups};
   }
-  // By what every run of the layer has in common: not by the batch.
-  bool uses_winograd(const Spec& x, const Shape& kernel) const {
-    if (p_.algorithm == ConvAlgorithm::direct || kernel[0] != 3 || kernel[1] != 3 || p_.groups != 1 ||
-        std::max({p_.stride_h, p_.stride_w, p_.dilation_h, p_.dilation_w}) > 1)
-      return false;
-    if (p_.algorithm == ConvAlgorithm::winograd) return true;
-    const int64_t channels = std::min(kernel[2], kernel[3]);
-    const int64_t h = rows(x.shape, kernel).out, w = columns(x.shape, kernel).out;
-    const int64_t in_tiles = (h + 3) / 4 * 4 * ((w + 3) / 4 * 4);
-    return x.dtype == DType::float32 && channels >= kWinogradChannels && std::min(h, w) >= kWinogradSize &&
-           8 * h * w >= (channels < kFewChannels ? kShareOfFew : kShareOfMany) * in_tiles;
+  Window rows(const Shape& in, const Kernel& k) const {
+    return window(in[1], k.h, p_.stride_h, p_.dilation_h, p_.padding);
+  }
+  Window columns(const Shape& in, const Kernel& k) const {
+    return window(in[2], k.w, p_.stride_w, p_.dilation_w, p_.padding);
+  }
+  Convolution of(const Spec& x, const Shape& kernel) const {
+    const Kernel k = sizes_of(kernel);
+    const Shape in = as_image(x.shape);
+    const Window h = rows(in, k), w = columns(in, k);
+    return {{in[0], in[1], in[2], in[3]},
+            {in[0], h.out, w.out, k.filters},
+            h,
+            w,
+            k.groups,
+            uses_winograd(p_, h, w, k.channels, k.filters, k.groups, x.dtype)};
   }
 
   ConvParams p_;
@@ -472,6 +537,6 @@ void set_conv_algorithm(ConvAlgorithm algorithm) {
   if (g_algorithm.exchange(algorithm) != algorithm) note_change();
 }
 
-OpPtr conv2d(const ConvParams& params, bool has_bias) { return std::make_shared<Conv2d>(params, has_bias); }
+OpPtr conv(const ConvParams& params, bool has_bias) { return std::make_shared<Conv>(params, has_bias); }
 
 }  // namespace fastnn

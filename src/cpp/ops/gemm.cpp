@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/parallel.hpp"
+#include "core/per_thread.hpp"
 #include "core/scratch.hpp"
 #include "kernels/table.hpp"
 
@@ -10,11 +11,11 @@ namespace fastnn {
 
 namespace {
 
-// Rows that stay in L2 (with kGemmDepth products: 144 KB in float32) while a panel of B passes: BLIS's MC on Zen,
-// rounded to a multiple of both register tiles (6 and 12 rows).
-constexpr int64_t kRowBlock = 144;
-// Columns of one task, at most.
-constexpr int64_t kColumnBlock = 256;
+// Bytes of A that stay in L2 while panels of B pass: 288 rows of kGemmDepth products in float32, 144 in float64, both
+// multiples of the register tiles (6 and 12 rows).
+constexpr int64_t kRowBlockBytes = 288 * kGemmDepth * sizeof(float);
+// Panels that stay in L2 beside them, and the fewest that a block of A should meet there.
+constexpr int64_t kPanels = 8, kFewPanels = 4;
 // Multiply-adds that a task should hold at least, about 2 us on one thread, and how many tasks are enough.
 constexpr int64_t kTaskFmas = 128 * 1024;
 constexpr int64_t kTasks = 8;
@@ -22,6 +23,13 @@ constexpr int64_t kTasks = 8;
 constexpr int64_t kPackRows = 8;
 // Multiply-adds per nanosecond and thread, for deciding when threads pay.
 constexpr int64_t kFmaPerWork = 32;
+// A transposed whose columns lie a multiple of this many bytes apart fills few sets of the L1 cache and misses at every
+// step. Twelve rows do enough with what a step fetches, six do not: for them A is copied (AVX2, 1024 x 1024 x 256: from
+// 64 % of the peak to 90 %) if at least kCopyPanels panels read it. Rows apart by that much do no harm, as a cache line
+// of theirs serves 16 steps.
+constexpr int64_t kAliasBytes = 4096;
+constexpr int64_t kCopyRows = 6;
+constexpr int64_t kCopyPanels = 8;
 
 }  // namespace
 
@@ -29,64 +37,96 @@ template <class T>
 void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64_t c_row, const T* bias,
           bool accumulate, const Finish<T>& finish) {
   if (m == 0 || n == 0) return;
+  constexpr int64_t size = sizeof(T), line = 64 / size;
   const auto& kernel = kernels_for<T>().gemm;
   const int64_t nr = kernel.nr, panels = (n + nr - 1) / nr;
   const int64_t depths = std::max<int64_t>(1, (k + kGemmDepth - 1) / kGemmDepth);
   const bool pack = m >= kPackRows || b.col != 1;
-  Scratch<T> packed(pack ? panels * nr * k : 0);
-  auto pack_panels = [&](int64_t k0, int64_t j, int64_t columns) {
-    const int64_t depth = std::min(kGemmDepth, k - k0);
-    if (depth > 0)
-      kernel.pack_b(&packed[panels * nr * k0 + j * depth], b.data + k0 * b.row + j * b.col, b.row, b.col, depth,
-                    columns);
-  };
 
   // How C is cut changes no bit, so it may follow whether workers stand by (a region of their own costs them more).
   const int64_t fmas = m * n * k;
   const int64_t tasks =
       in_team() || fmas >= kChunkWork * kFmaPerWork ? std::clamp<int64_t>(fmas / kTaskFmas, 1, kTasks) : 1;
-  int64_t row_block = tasks == 1 ? m : std::min(m, kRowBlock);
-  int64_t column_block = tasks == 1 ? panels * nr : std::min(panels * nr, std::max(kColumnBlock, nr));
-  auto row_tasks = [&] { return (m + row_block - 1) / row_block; };
-  auto column_tasks = [&] { return (n + column_block - 1) / column_block; };
-  while (row_tasks() * column_tasks() < tasks && column_block > nr) column_block = (column_block / nr + 1) / 2 * nr;
-  while (row_tasks() * column_tasks() < tasks && row_block > 2 * kernel.mr)
-    row_block = (row_block / kernel.mr + 1) / 2 * kernel.mr;
-  const int64_t rows_of_tasks = row_tasks(), all = rows_of_tasks * column_tasks();
-  // Where a task has all rows it packs its own columns, in its own cache.
-  const bool pack_inside = pack && rows_of_tasks == 1;
-  if (pack && !pack_inside)
-    parallel_for(depths * panels, grain_for(kGemmDepth * nr / 4), [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task)
-        pack_panels(task / panels * kGemmDepth, task % panels * nr, std::min(nr, n - task % panels * nr));
+  // Tasks of all rows pack the panels that they are about to use themselves. Where there are too few columns for that,
+  // tasks have blocks of rows, and all panels are packed first, for all of them.
+  const int64_t rows_in_cache = kRowBlockBytes / (kGemmDepth * size);
+  int64_t row_block = m, column_block = tasks == 1 ? panels * nr : std::min(panels, kPanels) * nr;
+  auto enough = [&] { return (m + row_block - 1) / row_block * ((n + column_block - 1) / column_block) >= tasks; };
+  while (!enough() && column_block > kFewPanels * nr) column_block = (column_block / nr + 1) / 2 * nr;
+  if (!enough() && m > rows_in_cache) {
+    row_block = rows_in_cache;
+    column_block = std::min(panels, kPanels) * nr;
+  }
+  while (!enough() && column_block > nr) column_block = (column_block / nr + 1) / 2 * nr;
+  while (!enough() && row_block > 2 * kernel.mr) row_block = (row_block / kernel.mr + 1) / 2 * kernel.mr;
+  const int64_t row_tasks = (m + row_block - 1) / row_block;
+  const int64_t all = row_tasks * ((n + column_block - 1) / column_block);
+
+  const int64_t group = std::min(panels, kPanels) * nr;
+  const bool pack_inside = pack && row_tasks == 1;
+  Scratch<T> packed(pack && !pack_inside ? panels * nr * k : 0);
+  if (pack && !pack_inside) {
+    const int64_t groups = (n + group - 1) / group;
+    parallel_for(depths * groups, grain_for(kGemmDepth * group / 4), [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t k0 = task / groups * kGemmDepth, j = task % groups * group, depth = std::min(kGemmDepth, k - k0);
+        if (depth > 0)
+          kernel.pack_b(&packed[panels * nr * k0 + j * depth], b.data + k0 * b.row + j * b.col, b.row, b.col, depth,
+                        std::min(group, n - j));
+      }
     });
+  }
+
+  const bool copy =
+      a.row == 1 && k > 1 && a.col * size % kAliasBytes == 0 && kernel.mr <= kCopyRows && panels >= kCopyPanels;
+  const int64_t copy_apart = (std::min(row_block, rows_in_cache) + line - 1) / line * line + line;
+  const int64_t copied = copy ? copy_apart * std::min(k, kGemmDepth) : 0;
+  const PerThread<T> own(copied + (pack_inside ? group * std::min(k, kGemmDepth) : 0), all);
+
   parallel_for(all, 1, [&](int64_t begin, int64_t end) {
+    const auto block = own.take();
+    T* const panel = block.data() + copied;
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t i = task % rows_of_tasks * row_block, j = task / rows_of_tasks * column_block;
-      const int64_t columns = std::min(column_block, n - j);
+      const int64_t i = task % row_tasks * row_block, j = task / row_tasks * column_block;
+      const int64_t rows = std::min(row_block, m - i), columns = std::min(column_block, n - j);
       for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += kGemmDepth) {
         const int64_t depth = std::min(kGemmDepth, k - k0);
-        if (pack_inside) pack_panels(k0, j, columns);
-        const T* const a_tap = a.data + i * a.row + k0 * a.col;
-        const T* const b_tap = pack ? packed.data() + panels * nr * k0 + j * depth : b.data + k0 * b.row + j;
-        kernel.run({.m = std::min(row_block, m - i),
-                    .n = columns,
-                    .k = depth,
-                    .taps = 1,
-                    .a = &a_tap,
-                    .a_row = a.row,
-                    .a_col = a.col,
-                    .b = &b_tap,
-                    .b_row = pack ? nr : b.row,
-                    .b_panel = pack ? nr * depth : nr,
-                    .b_padded = pack,
-                    .c = c + i * c_row + j,
-                    .c_row = c_row,
-                    .bias = bias && k0 + kGemmDepth >= k ? bias + j : nullptr,
-                    .accumulate = accumulate || k0 > 0});
+        for (int64_t j0 = j; j0 < j + columns; j0 += group) {
+          const int64_t width = std::min(group, j + columns - j0);
+          const T* b_tap = b.data + k0 * b.row + j0 * b.col;
+          if (pack_inside) {
+            if (depth > 0) kernel.pack_b(panel, b_tap, b.row, b.col, depth, width);
+            b_tap = panel;
+          } else if (pack) {
+            b_tap = packed.data() + panels * nr * k0 + j0 * depth;
+          }
+          for (int64_t i0 = i; i0 < i + rows; i0 += rows_in_cache) {
+            const int64_t height = std::min(rows_in_cache, i + rows - i0);
+            Matrix<T> tap{a.data + i0 * a.row + k0 * a.col, a.row, a.col};
+            if (copy) {
+              for (int64_t p = 0; p < depth; ++p)
+                std::copy_n(tap.data + p * a.col, height, block.data() + p * copy_apart);
+              tap = {block.data(), 1, copy_apart};
+            }
+            kernel.run({.m = height,
+                        .n = width,
+                        .k = depth,
+                        .taps = 1,
+                        .a = &tap.data,
+                        .a_row = tap.row,
+                        .a_col = tap.col,
+                        .b = &b_tap,
+                        .b_row = pack ? nr : b.row,
+                        .b_panel = pack ? nr * depth : nr,
+                        .b_padded = pack,
+                        .c = c + i0 * c_row + j0,
+                        .c_row = c_row,
+                        .bias = bias && k0 + kGemmDepth >= k ? bias + j0 : nullptr,
+                        .accumulate = accumulate || k0 > 0});
+          }
+        }
       }
       if (finish) {
-        const int64_t rows = std::min(row_block, m - i);
         if (columns == c_row)
           finish(c + i * c_row, rows * columns);
         else

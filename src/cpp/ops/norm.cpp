@@ -152,10 +152,12 @@ void write_channels(const Gradient& to, int64_t channels, const F& f) {
 
 template <class T>
 void normalize(T* y, const T* x, const T* mean, const T* scale, const T* shift, const Channels& v,
-               const Finish<T>& finish) {
+               const std::optional<Activation>& then, const Tensor& whole) {
   const auto kernel = kernels_for<T>().norm.forward;
+  const bool relu = then && then->kind == kernels::Unary::relu;
+  const Finish<T> finish(relu ? std::nullopt : then, whole);
   for_blocks(v, [&](int64_t at, int64_t rows, int64_t columns, int64_t c, int64_t step) {
-    kernel(y + at, x + at, mean + c, scale + c, shift + c, step, rows, columns);
+    kernel(y + at, x + at, mean + c, scale + c, shift + c, step, rows, columns, relu);
     finish(y + at, rows * columns);
   });
 }
@@ -174,7 +176,7 @@ class Normalize final : public Op {
       const Channels v(x[0].shape(), normalize_axis(axis_, x[0].rank(), "normalize"));
       if (v.channels == 0 || v.count() == 0) return;
       const T *px = x[0].data<T>(), *mean = x[1].data<T>(), *scale = x[2].data<T>(), *shift = x[3].data<T>();
-      normalize(y[0].data<T>(), px, mean, scale, shift, v, Finish<T>(then_, y[0]));
+      normalize(y[0].data<T>(), px, mean, scale, shift, v, then_, y[0]);
     });
   }
 
@@ -263,7 +265,7 @@ class BatchNormalization final : public Op {
         scale[c] = static_cast<T>(s);
         shift[c] = static_cast<T>((beta ? static_cast<double>(beta[c]) : 0.0) - rest * s);
       }
-      normalize(y[0].data<T>(), px, mean, scale, shift, v, Finish<T>(then_, y[0]));
+      normalize(y[0].data<T>(), px, mean, scale, shift, v, then_, y[0]);
     });
   }
   bool reads_input(size_t i) const override { return i == 0 || i == gamma_ || (!training_ && i < 3); }
@@ -385,17 +387,19 @@ class LayerNormalization final : public Op {
       const T *x = b.x[0].data<T>(), *dy = b.dy[0].data<T>(), *gamma = gamma_ ? b.x[gamma_].data<T>() : nullptr;
       const T *mean = b.y[1].data<T>(), *rstd = b.y[2].data<T>();
       const auto& k = kernels_for<T>().norm;
-      if (b.dx[0]) {
-        T* dx = b.dx[0].to.template data<T>();
-        parallel_for(rows, grain_for(4 * n), [&](int64_t begin, int64_t end) {
-          for (int64_t r = begin; r < end; ++r)
-            k.layer_backward(dx + r * n, dy + r * n, x + r * n, mean[r], rstd[r], gamma, n, b.dx[0].accumulate);
-        });
-      }
+      T* const dx = b.dx[0] ? b.dx[0].to.template data<T>() : nullptr;
+      auto input_gradient = [&](int64_t r) {
+        if (dx) k.layer_backward(dx + r * n, dy + r * n, x + r * n, mean[r], rstd[r], gamma, n, b.dx[0].accumulate);
+      };
       const Gradient none, &dgamma = gamma_ ? b.dx[gamma_] : none, &dbeta = beta_ ? b.dx[beta_] : none;
-      if (!dgamma && !dbeta) return;
-      // Rows in chunks by their number alone, chunk sums added in order.
-      const int64_t chunk_rows = std::max<int64_t>(1, 2 * kChunkWork / n);
+      if (!dgamma && !dbeta) {
+        parallel_for(rows, grain_for(4 * n), [&](int64_t begin, int64_t end) {
+          for (int64_t r = begin; r < end; ++r) input_gradient(r);
+        });
+        return;
+      }
+      // Rows in chunks by their number alone, chunk sums added in order; a row's dx while it is in cache.
+      const int64_t chunk_rows = std::max<int64_t>(1, kChunkWork / n);
       const int64_t chunks = (rows + chunk_rows - 1) / chunk_rows;
       Scratch<T> gammas(dgamma ? chunks * n : 0), betas(dbeta ? chunks * n : 0);
       parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
@@ -403,8 +407,10 @@ class LayerNormalization final : public Op {
           T *to_gamma = dgamma ? &gammas[i * n] : nullptr, *to_beta = dbeta ? &betas[i * n] : nullptr;
           if (to_gamma) std::fill_n(to_gamma, n, T(0));
           if (to_beta) std::fill_n(to_beta, n, T(0));
-          for (int64_t r = i * chunk_rows; r < std::min(rows, (i + 1) * chunk_rows); ++r)
+          for (int64_t r = i * chunk_rows; r < std::min(rows, (i + 1) * chunk_rows); ++r) {
             k.layer_parameters(to_gamma, to_beta, dy + r * n, x + r * n, mean[r], rstd[r], n);
+            input_gradient(r);
+          }
         }
       });
       const auto sum_rows = kernels_for<T>().reduce.sum_rows;

@@ -62,7 +62,7 @@ class Dropout final : public Op {
       T* py = y.data<T>();
       parallel_for(x.size(), kGrain, [&](int64_t begin, int64_t end) {
         kernel(py + begin, px + begin, end - begin, static_cast<uint64_t>(begin), key, threshold,
-               static_cast<T>(1 - rate_), accumulate);
+               static_cast<T>(1 / (1 - rate_)), accumulate);
       });
     });
   }

@@ -30,22 +30,25 @@ constexpr int64_t kTasks = 8;
 constexpr int64_t kColumns = 64;
 // Filters are worked on in groups whose transformed kernel takes a small part of L3, which others use too; every group
 // transforms the inputs again.
-constexpr int64_t kGroupBytes = 5 << 20;
+constexpr int64_t kGroupBytes = 3584 * 1024;
+constexpr int64_t kMinGroup = 64;
 
 // The way back from 36 points to 16 pixels multiplies the rounding errors of the sums over channels by about seven, so
 // these have shorter chains than in gemm(), of one length, which are added in order. That keeps the error at 512
 // channels where it is at 64, for about 5 % of the time.
 constexpr int64_t kChain = 48;
 
-// The gradient of the kernel: tiles of one chain, and of one sum of chains, which is then transformed back. Those sums
-// are added in order; their number is bounded, and so is their memory.
+// The gradient of the kernel: tiles of one chain, and of one sum of chains, which is then transformed back; those sums
+// are added in order. Threads have sums of their own where these take little memory, and else share each step of one.
+// A batch of one chain needs no sums but those of a few channels, which stay in L2 until they are transformed back.
 constexpr int64_t kGradientBlock = 64;
 constexpr int64_t kChunkTiles = 512, kMinChunkTiles = 128;
 constexpr int64_t kMaxChunks = 8;
-constexpr int64_t kPartialBytes = 8 << 20;
-// Its filters too are worked on in groups: a group's sum is read and written once per chain.
+constexpr int64_t kGradientTasks = 4;  // where the tiles suffice, so that a few threads need not share one
+constexpr int64_t kOwnBytes = 1024 * 1024;
+constexpr int64_t kPartBytes = 384 * 1024, kPartStep = 12;
+// Its filters are worked on in groups whose sums take a part of L3.
 constexpr int64_t kGradientBytes = 2560 * 1024;
-constexpr int64_t kGradientTasks = 4;   // where the tiles suffice, so that a few threads need not share one
 constexpr int64_t kTransformTiles = 8;  // of a task
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -115,9 +118,11 @@ class TileWalk {
   kernels::WinogradTile<T> next_;
 };
 
-// Filters of a group: as many as fit into so many bytes, in whole panels.
+// Filters of a group: as many as fit into so many bytes, in whole panels, groups of about one size.
 int64_t filter_group(int64_t channels, int64_t filters, int64_t nr, int64_t item, int64_t bytes) {
-  return std::clamp(bytes / (kPoints * channels * item) / nr * nr, nr, round_up(filters, nr));
+  const int64_t most = std::max(bytes / (kPoints * channels * item) / nr * nr, round_up(kMinGroup, nr));
+  const int64_t groups = (filters + most - 1) / most;
+  return round_up((filters + groups - 1) / groups, nr);
 }
 
 }  // namespace
@@ -216,72 +221,106 @@ void WinogradKernelGradient<T>::run() const {
     return;
   }
 
-  const int64_t group = filter_group(C, F, nr, item, kGradientBytes), groups = (F + group - 1) / group;
-  const int64_t for_threads = std::min(tiles.count() / kMinChunkTiles, (kGradientTasks + groups - 1) / groups);
-  int64_t chunks = std::max({int64_t{1}, tiles.count() / kChunkTiles, for_threads});
-  chunks = std::min({chunks, kMaxChunks, std::max<int64_t>(1, kPartialBytes / (size * item))});
+  const int64_t block = std::min(kGradientBlock, tiles.count());
+  const bool one_chain = block == tiles.count();
+  const int64_t group = one_chain ? round_up(F, nr) : filter_group(C, F, nr, item, kGradientBytes);
+  const int64_t fit = kPartBytes / (kPoints * item * group) / kPartStep * kPartStep;
+  const int64_t part = one_chain ? std::min(std::max(fit, kPartStep), C) : C, parts = (C + part - 1) / part;
+
+  const int64_t v_row = round_up(C, kLine) + kLine, v_point = block * v_row + kLine;
+  const int64_t panel = block * nr, m_point = group * block + kLine;
+  const int64_t u_row = round_up(group, kLine), u_point = part * u_row + kLine;
+  const int64_t transforms = kPoints * (v_point + m_point), sums = kPoints * u_point;
+
+  const bool own = group >= F && (transforms + sums) * item <= kOwnBytes;
+  int64_t chunks = std::max<int64_t>(1, tiles.count() / kChunkTiles);
+  if (own) chunks = std::max(chunks, std::min(tiles.count() / kMinChunkTiles, kGradientTasks));
+  chunks = std::min(chunks, kMaxChunks);
   const int64_t chunk = round_up((tiles.count() + chunks - 1) / chunks, kGradientBlock);
   chunks = (tiles.count() + chunk - 1) / chunk;
 
-  const int64_t block = std::min(kGradientBlock, tiles.count());
-  const int64_t v_row = round_up(C, kLine) + kLine, v_point = block * v_row + kLine;
-  const int64_t panel = block * nr, m_point = group * block + kLine;
-  const int64_t u_row = round_up(group, kLine), u_point = C * u_row + kLine;
-  const bool apart = chunks > 1 || accumulate;
-  const PerThread<T> summing(kPoints * (v_point + m_point + u_point), chunks * groups);
-  const Scratch<T> partial(apart ? chunks * size : 0);
-  T* const sums = apart ? partial.data() : dkernel;
-
-  parallel_for(chunks * groups, 1, [&](int64_t task, int64_t) {
-    const int64_t first = task / groups * chunk, last = std::min(first + chunk, tiles.count());
-    const int64_t f0 = task % groups * group, filters = std::min(group, F - f0);
-    const auto memory = summing.take();
-    T* const v = memory.data();
+  // v and m of tiles [t0, t0 + count).
+  auto transform = [&](T* v, int64_t t0, int64_t count, int64_t f0, int64_t filters) {
     T* const m = v + kPoints * v_point;
-    T* const u = m + kPoints * m_point;
-    // The threads share a task where there is but one; inside of several, parallel_for is serial.
+    parallel_for(count, kTransformTiles, [&](int64_t begin, int64_t end) {
+      TileWalk<const T> inputs(x, x_shape, tiles, t0 + begin, kInputTile, before_h, before_w);
+      TileWalk<const T> outputs(dy + f0, dy_shape, tiles, t0 + begin, kTile);
+      for (int64_t t = begin; t < end; ++t) {
+        winograd.input(v + t * v_row, v_point, inputs.next(), C);
+        winograd.gradient(m + t * nr, m_point, nr, panel, outputs.next(), filters);
+      }
+    });
+  };
+  // u[p] = (add ? u[p] : 0) + their products at point p, for channels [c0, c0 + channels).
+  auto multiply = [&](T* u, const T* v, int64_t p, int64_t c0, int64_t channels, int64_t filters, int64_t count,
+                      bool add) {
+    const T* const a = v + p * v_point + c0;
+    const T* const b = v + kPoints * v_point + p * m_point;
+    gemm.run({.m = channels,
+              .n = filters,
+              .k = count,
+              .taps = 1,
+              .a = &a,
+              .a_row = 1,
+              .a_col = v_row,
+              .b = &b,
+              .b_row = nr,
+              .b_panel = panel,
+              .b_padded = true,
+              .c = u + p * u_point,
+              .c_row = u_row,
+              .bias = nullptr,
+              .accumulate = add});
+  };
+  // to, channels [c0, c0 + channels) and filters [f0, f0 + filters) of a kernel.
+  auto transform_back = [&](T* to, const T* u, int64_t c0, int64_t channels, int64_t f0, int64_t filters, bool add) {
+    parallel_for(channels, grain_for(4 * filters), [&](int64_t begin, int64_t end) {
+      for (int64_t c = begin; c < end; ++c)
+        winograd.kernel_gradient(to + (c0 + c) * F + f0, C * F, u + c * u_row, u_point, filters, add);
+    });
+  };
+  // A chunk of chains. The threads share it; inside of a task, parallel_for is serial.
+  auto sum_chunk = [&](T* memory, int64_t first, int64_t f0, int64_t filters) {
+    const int64_t last = std::min(first + chunk, tiles.count());
     for (int64_t t0 = first; t0 < last; t0 += block) {
       const int64_t count = std::min(block, last - t0);
-      parallel_for(count, kTransformTiles, [&](int64_t begin, int64_t end) {
-        TileWalk<const T> inputs(x, x_shape, tiles, t0 + begin, kInputTile, before_h, before_w);
-        TileWalk<const T> outputs(dy + f0, dy_shape, tiles, t0 + begin, kTile);
-        for (int64_t t = begin; t < end; ++t) {
-          winograd.input(v + t * v_row, v_point, inputs.next(), C);
-          winograd.gradient(m + t * nr, m_point, nr, panel, outputs.next(), filters);
-        }
-      });
-      parallel_for(kPoints, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t p = begin; p < end; ++p) {
-          const T* const a = v + p * v_point;
-          const T* const b = m + p * m_point;
-          gemm.run({.m = C,
-                    .n = filters,
-                    .k = count,
-                    .taps = 1,
-                    .a = &a,
-                    .a_row = 1,
-                    .a_col = v_row,
-                    .b = &b,
-                    .b_row = nr,
-                    .b_panel = panel,
-                    .b_padded = true,
-                    .c = u + p * u_point,
-                    .c_row = u_row,
-                    .bias = nullptr,
-                    .accumulate = t0 > first});
-        }
+      transform(memory, t0, count, f0, filters);
+      parallel_for(kPoints, 1, [&](int64_t p, int64_t) {
+        multiply(memory + transforms, memory, p, 0, C, filters, count, t0 > first);
       });
     }
-    T* const sum = sums + task / groups * size + f0;
-    parallel_for(C, grain_for(4 * filters), [&](int64_t begin, int64_t end) {
-      for (int64_t c = begin; c < end; ++c)
-        winograd.kernel_gradient(sum + c * F, C * F, u + c * u_row, u_point, filters);
+  };
+
+  if (one_chain) {
+    const Scratch<T> memory(transforms);
+    const PerThread<T> of_parts(sums, parts);
+    transform(memory.data(), 0, block, 0, F);
+    parallel_for(parts, 1, [&](int64_t task, int64_t) {
+      const int64_t c0 = task * part, channels = std::min(part, C - c0);
+      const auto u = of_parts.take();
+      for (int64_t p = 0; p < kPoints; ++p) multiply(u.data(), memory.data(), p, c0, channels, F, block, false);
+      transform_back(dkernel, u.data(), c0, channels, 0, F, accumulate);
     });
-  });
-  if (apart)
+  } else if (own && chunks > 1) {
+    const PerThread<T> of_threads(transforms + sums, chunks);
+    const Scratch<T> partial(chunks * size);
+    parallel_for(chunks, 1, [&](int64_t task, int64_t) {
+      const auto memory = of_threads.take();
+      sum_chunk(memory.data(), task * chunk, 0, F);
+      transform_back(partial.data() + task * size, memory.data() + transforms, 0, C, 0, F, false);
+    });
     parallel_for(size, grain_for(chunks), [&](int64_t begin, int64_t end) {
-      kernels_for<T>().reduce.sum_rows(dkernel + begin, sums + begin, chunks, end - begin, size, accumulate);
+      kernels_for<T>().reduce.sum_rows(dkernel + begin, partial.data() + begin, chunks, end - begin, size, accumulate);
     });
+  } else {
+    const Scratch<T> memory(transforms + sums);
+    for (int64_t f0 = 0; f0 < F; f0 += group)
+      for (int64_t first = 0; first < tiles.count(); first += chunk) {
+        const int64_t filters = std::min(group, F - f0);
+        sum_chunk(memory.data(), first, f0, filters);
+        transform_back(dkernel, memory.data() + transforms, 0, C, f0, filters, accumulate || first > 0);
+      }
+  }
 }
 
 template struct WinogradSum<float>;

@@ -85,6 +85,16 @@ def disagreement(actual: npt.ArrayLike, expected: npt.ArrayLike, tolerance: floa
     return f"differs by {worst / largest:.1e} of the largest number, {tolerance:.0e} allowed"
 
 
+def verify(name: str, results: Mapping[str, Any], tolerance: float) -> None:
+    """End the program unless every side's array, or each of its arrays, agrees with the first side's."""
+    (_, expected), *others = results.items()
+    for side, actual in others:
+        for a, e in zip(_arrays(actual), _arrays(expected), strict=True):
+            found = disagreement(a, e, tolerance)
+            if found is not None:
+                raise SystemExit(f"{name}: {side} {found}")
+
+
 def alternate(
     sides: Mapping[str, Callable[[], Any]], repeats: int = 21, shortest: float = 2e-3
 ) -> dict[str, Timing]:
@@ -95,3 +105,7 @@ def alternate(
         for name, turn in turns.items():
             seconds[name].append(turn.seconds())
     return {name: Timing.of(values) for name, values in seconds.items()}
+
+
+def _arrays(result: Any) -> list[Any]:
+    return list(result) if isinstance(result, list | tuple) else [result]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-Size2 = int | Sequence[int]
+Sizes = int | Sequence[int]
 
 
 def positive_int(layer: object, argument: str, value: Any) -> int:
@@ -26,18 +26,17 @@ def positive_int(layer: object, argument: str, value: Any) -> int:
     return number
 
 
-def positive_pair(layer: object, argument: str, value: Any) -> tuple[int, int]:
-    """(height, width) from one int or two."""
-    pair = (
+def positive_ints(layer: object, argument: str, value: Any, rank: int) -> tuple[int, ...]:
+    """One per axis, from one int or `rank` of them."""
+    numbers = (
         tuple(value)
         if isinstance(value, Sequence) and not isinstance(value, str)
-        else (value, value)
+        else (value,) * rank
     )
-    if len(pair) != 2:
-        raise ValueError(
-            f"{type(layer).__name__}: {argument}: expected one or two positive ints, got {value!r}"
-        )
-    return positive_int(layer, argument, pair[0]), positive_int(layer, argument, pair[1])
+    if len(numbers) != rank:
+        expected = "one positive int" if rank == 1 else "one or two positive ints"
+        raise ValueError(f"{type(layer).__name__}: {argument}: expected {expected}, got {value!r}")
+    return tuple(positive_int(layer, argument, number) for number in numbers)
 
 
 def real(
@@ -67,12 +66,12 @@ def one_of(layer: object, argument: str, value: Any, allowed: Sequence[str]) -> 
     )
 
 
-def channels_last(layer: object, data_format: Any) -> str:
+def channels_last(layer: object, data_format: Any, rank: int = 2) -> str:
     if data_format in (None, "channels_last"):
         return "channels_last"
     raise ValueError(
         f"{type(layer).__name__}: data_format: expected 'channels_last', got {data_format!r}; channels go last: "
-        "x.transpose(0, 2, 3, 1)"
+        f"x.transpose({'0, 2, 1' if rank == 1 else '0, 2, 3, 1'})"
     )
 
 
@@ -92,11 +91,13 @@ def known_channels(layer: object, input_shape: Sequence[int | None], axis: int =
     return size
 
 
-def image_shape(input_shape: Sequence[int | None]) -> None:
-    if len(input_shape) != 4:
+def image_shape(input_shape: Sequence[int | None], rank: int = 2) -> None:
+    """An image, or with rank 1 a row."""
+    if len(input_shape) != rank + 2:
+        axes = "length" if rank == 1 else "height, width"
         raise ValueError(
-            f"expected x of shape (batch, height, width, channels), got {tuple(input_shape)}"
-            + ("; one channel: x[..., np.newaxis]" if len(input_shape) == 3 else "")
+            f"expected x of shape (batch, {axes}, channels), got {tuple(input_shape)}"
+            + ("; one channel: x[..., np.newaxis]" if len(input_shape) == rank + 1 else "")
         )
 
 

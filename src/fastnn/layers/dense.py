@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-from fastnn import activations, constraints, initializers, regularizers
+from fastnn import activations
 from fastnn._core import Tensor
 from fastnn.layers.arguments import known_channels, positive_int
-from fastnn.layers.base import Layer, LayerOptions
+from fastnn.layers.base import LayerOptions
+from fastnn.layers.weighted import WeightedLayer
 
 # Not ops.dense: what that does for symbolic tensors costs 0.2 us, and call never gets one.
 from fastnn.ops.dense import dense
 
 
-class Dense(Layer):
+class Dense(WeightedLayer):
     """Multiply by a matrix and add a bias: y = activation(x @ kernel + bias), on the last axis.
 
     Args:
@@ -51,12 +52,8 @@ class Dense(Layer):
         self.units = positive_int(self, "units", units)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
+        self._describe("kernel", kernel_initializer, kernel_regularizer, kernel_constraint)
+        self._describe("bias", bias_initializer, bias_regularizer, bias_constraint)
 
     def build(self, input_shape: Any) -> None:
         if len(input_shape) < 2:
@@ -64,22 +61,8 @@ class Dense(Layer):
                 f"expected x of shape (batch, ..., features), got {tuple(input_shape)}; one sample: x[np.newaxis], "
                 "one feature: x[:, np.newaxis]"
             )
-        self.kernel = self.add_weight(
-            (known_channels(self, input_shape), self.units),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-        )
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                (self.units,),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+        self.kernel = self._add("kernel", (known_channels(self, input_shape), self.units), "kernel")
+        self._add_bias(self.units)
 
     def call(self, x: Any) -> Tensor:
         return self.activation(dense(x, self.kernel, self.bias))

@@ -1,4 +1,4 @@
-"""Pooling of images, channels last."""
+"""Pooling of rows and images, channels last."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from fastnn._typing import ArrayLike
 from fastnn.ops._vjp import vjp
 
 __all__ = [
+    "average_pool1d",
     "average_pool2d",
     "average_pool2d_backward",
+    "global_average_pool1d",
     "global_average_pool2d",
+    "global_max_pool1d",
     "global_max_pool2d",
+    "max_pool1d",
     "max_pool2d",
     "max_pool2d_backward",
 ]
@@ -65,6 +69,62 @@ def average_pool2d(
                [10.5, 12.5]], dtype=float32)
     """
     return _core.average_pool2d(x, pool_size, strides, padding)
+
+
+def max_pool1d(
+    x: ArrayLike,
+    pool_size: int | tuple[int] = 2,
+    strides: int | tuple[int] | None = None,
+    padding: str = "valid",
+) -> Tensor:
+    """The largest value of each window along a row, per channel.
+
+    Arguments and errors as `max_pool2d`, along the one axis.
+
+    Shapes:
+        x (N, L, C) -> y (N, OL, C).
+    Example:
+        >>> import fastnn, numpy as np
+        >>> fastnn.ops.max_pool1d(np.arange(6, dtype="f4").reshape(1, 6, 1)).numpy().squeeze()
+        array([1., 3., 5.], dtype=float32)
+    """
+    return _core.max_pool1d(x, pool_size, strides, padding)
+
+
+def average_pool1d(
+    x: ArrayLike,
+    pool_size: int | tuple[int] = 2,
+    strides: int | tuple[int] | None = None,
+    padding: str = "valid",
+) -> Tensor:
+    """The average of each window along a row, per channel, over its pixels inside the row.
+
+    Arguments and errors as `max_pool2d`, along the one axis.
+
+    Shapes:
+        x (N, L, C) -> y (N, OL, C).
+    """
+    return _core.average_pool1d(x, pool_size, strides, padding)
+
+
+def global_max_pool1d(x: ArrayLike, keepdims: bool = False) -> Tensor:
+    """The largest value of each row, per channel.
+
+    Shapes:
+        x (N, L, C) -> y (N, C), or (N, 1, C) with `keepdims`.
+    Raises: ValueError for another rank and for rows without a pixel.
+    """
+    return _core.global_max_pool1d(x, keepdims)
+
+
+def global_average_pool1d(x: ArrayLike, keepdims: bool = False) -> Tensor:
+    """The average of each row, per channel.
+
+    Shapes:
+        x (N, L, C) -> y (N, C), or (N, 1, C) with `keepdims`.
+    Raises: ValueError for another rank and for rows without a pixel.
+    """
+    return _core.global_average_pool1d(x, keepdims)
 
 
 def global_max_pool2d(x: ArrayLike, keepdims: bool = False) -> Tensor:
