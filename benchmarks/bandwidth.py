@@ -22,7 +22,7 @@ import numpy as np
 
 import fastnn
 from fastnn import _core, ops
-from harness import print_machine
+from fastnn.bench.harness import print_machine
 
 LANES = {"baseline": 4, "avx2": 8, "avx512": 16}
 SHARE = 0.75  # of triad beyond L3

@@ -8,87 +8,30 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from typing import NamedTuple
 
 import numpy as np
 
 import fastnn
 from fastnn import _core, ops
-from harness import print_machine
-
-
-class Problem(NamedTuple):
-    """Images, kernel and how it slides; groups for depthwise."""
-
-    images: tuple[int, int, int, int]
-    filters: int
-    kernel: int
-    stride: int = 1
-    padding: str = "valid"
-    groups: int = 1
-
-    @property
-    def kernel_shape(self) -> tuple[int, int, int, int]:
-        return (self.kernel, self.kernel, self.images[3] // self.groups, self.filters)
-
-    @property
-    def options(self) -> dict[str, int | str]:
-        return {"strides": self.stride, "padding": self.padding, "groups": self.groups}
-
-    def taps(self, size: int) -> np.ndarray:
-        """(outputs, kernel): the pixel that each tap reads along an axis, -1 outside the image."""
-        if self.padding == "same":
-            out = -(-size // self.stride)
-            before = max(0, self.kernel - size + (out - 1) * self.stride) // 2
-        else:
-            out, before = (size - self.kernel) // self.stride + 1, 0
-        pixel = np.arange(out)[:, None] * self.stride + np.arange(self.kernel) - before
-        return np.where((pixel >= 0) & (pixel < size), pixel, -1)
-
-    @property
-    def flops(self) -> float:
-        n, h, w, _ = self.images
-        inside = (self.taps(h) >= 0).sum() * (self.taps(w) >= 0).sum()
-        return 2.0 * n * inside * self.kernel_shape[2] * self.filters
-
+from fastnn.bench.harness import print_machine
+from fastnn.bench.operations import CONVOLUTIONS, PASSES, Convolution
 
 PROBLEMS = {
-    "A1 MNIST first": Problem((64, 28, 28, 1), 32, 3),
-    "A2 MNIST second": Problem((64, 26, 26, 32), 64, 3),
-    "A3 LeNet-5 first": Problem((64, 28, 28, 1), 6, 5, 1, "same"),
-    "A4 LeNet-5 second": Problem((64, 14, 14, 6), 16, 5),
-    "B1 CIFAR stem": Problem((64, 32, 32, 3), 64, 3, 1, "same"),
-    "B2 VGG 64": Problem((64, 32, 32, 64), 64, 3, 1, "same"),
-    "B3 VGG 64-128": Problem((64, 16, 16, 64), 128, 3, 1, "same"),
-    "B4 VGG 128": Problem((64, 16, 16, 128), 128, 3, 1, "same"),
-    "B5 VGG 256": Problem((64, 8, 8, 256), 256, 3, 1, "same"),
-    "B6 VGG 512": Problem((64, 4, 4, 512), 512, 3, 1, "same"),
-    "C1 ResNet-20 16": Problem((128, 32, 32, 16), 16, 3, 1, "same"),
-    "C2 ResNet-20 32": Problem((128, 16, 16, 32), 32, 3, 1, "same"),
-    "C3 ResNet-20 64": Problem((128, 8, 8, 64), 64, 3, 1, "same"),
-    "C4 ResNet-18 down": Problem((64, 32, 32, 64), 128, 3, 2, "same"),
-    "C5 projection": Problem((64, 32, 32, 64), 128, 1, 2),
-    "D1 ResNet-50 res2": Problem((8, 56, 56, 64), 64, 3, 1, "same"),
-    "D2 ResNet-50 res4": Problem((8, 14, 14, 256), 256, 3, 1, "same"),
-    "D3 ResNet-50 1x1": Problem((8, 14, 14, 256), 1024, 1),
-    "D4 GoogLeNet 5x5": Problem((16, 28, 28, 192), 32, 5, 1, "same"),
-    "D5 ResNet-50 stem": Problem((8, 224, 224, 3), 64, 7, 2, "same"),
-    "depthwise 512": Problem((32, 14, 14, 512), 512, 3, 1, "same", 512),
-    "depthwise 64 stride 2": Problem((8, 56, 56, 64), 64, 3, 2, "same", 64),
-    "to RGB": Problem((16, 32, 32, 64), 3, 3, 1, "same"),
+    **CONVOLUTIONS,
+    "depthwise 64 stride 2": Convolution((8, 56, 56, 64), 64, 3, 2, "same", 64),
+    "to RGB": Convolution((16, 32, 32, 64), 3, 3, 1, "same"),
 }
 QUICK = ("A1", "A3", "A4", "B1", "C1", "C4", "depthwise 512", "to RGB")
-PASSES = ("forward", "input_gradient", "kernel_gradient")
 
 
-def columns(x: np.ndarray, problem: Problem) -> np.ndarray:
+def columns(x: np.ndarray, problem: Convolution) -> np.ndarray:
     """(N, OH, OW, kh, kw, C): the pixels under each window, 0 outside the image."""
     padded = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))  # the pixel -1 is a zero
     h, w = problem.taps(x.shape[1]), problem.taps(x.shape[2])
     return padded[:, h[:, None, :, None], w[None, :, None, :]]
 
 
-def verify(name: str, problem: Problem) -> None:
+def verify(name: str, problem: Convolution) -> None:
     """Compares one image's three passes with NumPy in float64."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1, *problem.images[1:]))

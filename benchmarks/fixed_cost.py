@@ -12,7 +12,7 @@ import numpy as np
 
 import fastnn
 from fastnn import layers
-from harness import alternate, print_machine
+from fastnn.bench.harness import alternate, print_machine
 
 STEPS = 10_000  # of one epoch inside fit
 DEPTH = 20  # ops of the eager model

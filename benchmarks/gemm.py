@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 
 import fastnn  # noqa: E402
 from fastnn import _core  # noqa: E402
-from harness import print_machine, verify  # noqa: E402
+from fastnn.bench.harness import print_machine, verify  # noqa: E402
 
 ROUNDS = 9
 SHORTEST = 4e-3  # seconds that a side runs in a round

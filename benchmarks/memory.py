@@ -14,7 +14,7 @@ import numpy as np
 
 import fastnn
 from fastnn import _core, layers
-from harness import print_machine
+from fastnn.bench.harness import print_machine
 
 BATCH = 64
 

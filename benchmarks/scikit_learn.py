@@ -18,7 +18,7 @@ from sklearn.neural_network import MLPClassifier
 
 import fastnn
 from fastnn import layers
-from harness import alternate, print_machine
+from fastnn.bench.harness import alternate, print_machine
 
 EPOCHS = 5  # a call of a side
 

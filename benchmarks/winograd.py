@@ -8,7 +8,7 @@ import numpy as np
 
 import fastnn
 from fastnn import _core, config, ops
-from harness import print_machine, verify
+from fastnn.bench.harness import print_machine, verify
 
 # name: images, height = width, channels, filters; padding "same"
 PROBLEMS = {
