@@ -45,7 +45,7 @@ constexpr int64_t kGradientBlock = 64;
 constexpr int64_t kChunkTiles = 512, kMinChunkTiles = 128;
 constexpr int64_t kMaxChunks = 8;
 constexpr int64_t kGradientTasks = 4;  // where the tiles suffice, so that a few threads need not share one
-constexpr int64_t kOwnBytes = 1024 * 1024;
+constexpr int64_t kOwnBytes = 2048 * 1024;
 constexpr int64_t kPartBytes = 384 * 1024, kPartStep = 12;
 // Its filters are worked on in groups whose sums take a part of L3.
 constexpr int64_t kGradientBytes = 2560 * 1024;
