@@ -48,6 +48,29 @@ def test_a_training_step_has_three_phases_and_every_layer():
     assert 0 < profile.arena_bytes < profile.value_bytes
 
 
+def test_what_fusion_has_made_of_a_layer_keeps_its_name():
+    model = fastnn.Sequential(
+        [
+            layers.Input((32, 32, 2)),
+            layers.Conv2D(32, 3, padding="same", name="conv"),  # of 1 MB: it takes norm's moments
+            layers.BatchNormalization(name="norm"),
+            layers.ReLU(name="relu"),
+            layers.GlobalAveragePooling2D(name="pool"),
+            layers.Dense(8, "relu", name="hidden"),
+            layers.Dense(3, name="head"),
+        ]
+    )
+    model.compile("sgd", "mse")
+    profile = model.profile(np.ones((8, 32, 32, 2)), np.ones((8, 3)), batch_size=8)
+    assert any("moments" in row.op for row in profile)
+    backward = [(row.layer, row.op) for row in profile if row.phase == "backward"]
+    assert {layer for layer, _ in backward} == {"conv", "norm", "pool", "hidden", "head", "loss"}
+    norm = "batch_normalization_training+relu_backward"
+    for row in (("conv", "conv2d_backward"), ("norm", norm), ("hidden", "dense_backward")):
+        assert backward.count(row) == 1
+    assert ("head", "dense_backward") in backward
+
+
 def test_rows_count_operations_and_bytes():
     rows = make_model().profile(X, Y, batch_size=20).rows
     conv = next(row for row in rows if row.op.startswith("conv2d"))

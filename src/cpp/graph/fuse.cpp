@@ -23,9 +23,9 @@ class Fuser {
     for (size_t n = 0; n < nodes_.size(); ++n) loss_with_gradient(n);
     for (size_t n = 0; n < nodes_.size(); ++n) relu_after_pool(n);
     for (size_t n = 0; n < nodes_.size(); ++n) activation_into_producer(n);
+    for (size_t n = 0; n < nodes_.size(); ++n) moments_into_producer(n);
     for (size_t n = 0; n < nodes_.size(); ++n) derivative_into_consumer(n);
     for (size_t n = 0; n < nodes_.size(); ++n) derivative_into_producer(n);
-    for (size_t n = 0; n < nodes_.size(); ++n) moments_into_producer(n);
     split_gradients();
     std::unordered_map<size_t, Node> before;  // nodes to go before these
     for (size_t n = 0; n < nodes_.size(); ++n) compute_again(n, before);
