@@ -163,8 +163,8 @@ def growth(body: str, warm: int, count: int) -> float:
     [
         # Less than any object per call. Building a model may keep a word or two: tables that grow by doubling. The
         # allocator's own lists, which count as allocated, fill with tens of kB, however many the calls are.
-        (EAGER_STEP, 500, 8000, 16),
-        (RECORDED_STEP, 500, 8000, 16),
+        (EAGER_STEP, 500, 4000, 16),
+        (RECORDED_STEP, 500, 4000, 16),
         (ERROR, 500, 2000, 16),
         # Tables of Python that fill up slowly: about 64 kB in all.
         (NUMPY_CODE, 4000, 4000, 16),
