@@ -89,6 +89,11 @@ def test_fit_says_what_is_wrong_and_changes_nothing(given, error, message):
             r"Conv1DTranspose: output_padding: .*\(0, 1\)",
         ),
         (lambda: layers.Conv2DTranspose(4, 3, 2, output_padding="1"), "output_padding: .*'1'"),
+        (lambda: layers.Conv2DTranspose(4, 3, 2, output_padding=1.5), "output_padding: .* got 1.5"),
+        (
+            lambda: layers.Conv2DTranspose(4, 3, 2, output_padding=True),
+            "output_padding: .* got True",
+        ),
         (lambda: layers.DepthwiseConv2D(3, depth_multiplier=0), "depth_multiplier: .*0"),
         (
             lambda: layers.SeparableConv1D(4, 3, data_format="channels_first"),

@@ -817,3 +817,10 @@ def test_vjp_offers_what_can_be_had():
         assert np.asarray(da).tolist() == [12.0, 14.0]
         assert di is None
         assert db is None
+
+
+def test_an_empty_batch_of_long_rows_has_a_kernel_gradient_at_once():
+    empty = np.zeros((0, 1 << 34, 8), np.float32)
+    dx, dkernel, _ = ops.conv1d_backward(empty, empty, np.ones((3, 8, 8), "f4"), padding="same")
+    assert dx.shape == empty.shape
+    np.testing.assert_array_equal(np.asarray(dkernel), np.zeros((3, 8, 8)))

@@ -268,6 +268,7 @@ def test_transposed_layers_have_the_sizes_of_keras():
     assert sizes(padding="same") == (None, 10, None, 1)
     assert sizes(padding="same", output_padding=0) == (None, 9, None, 1)
     assert sizes(output_padding=1) == (None, 12, None, 1)
+    assert sizes(output_padding=np.int64(1)) == (None, 12, None, 1)
     assert layers.Conv1DTranspose(32, 3, 2)(data((4, 10, 8))).shape == (4, 21, 32)
     assert layers.Conv2DTranspose(32, 2, 2)(data((4, 10, 8, 3))).shape == (4, 20, 16, 32)
 
@@ -675,3 +676,13 @@ def test_activations_by_name(name):
     assert layers.Activation(name)(data((3, 4))).shape == (3, 4)
     with pytest.raises(TypeError, match="activation"):
         fastnn.activations.get(3)
+
+
+def test_a_subclass_may_have_a_call_of_its_own():
+    class Doubling(layers.Dense):
+        def __call__(self, x):  # without the keywords of Layer.__call__
+            return super().__call__(2 * x)
+
+    layer = Doubling(1, use_bias=False, kernel_initializer="ones")
+    assert np.asarray(layer(np.ones((1, 1), "f4"))) == 2
+    assert np.asarray(fastnn.Sequential([layer])(np.ones((1, 1), "f4"), training=True)) == 2

@@ -358,6 +358,16 @@ def test_the_moments_for_a_batch_normalisation_are_taken_by_the_convolution(x, k
     assert "moments" in names(program)[0]
 
 
+def test_channels_that_are_last_but_for_axes_of_one_element_have_moments_of_their_own():
+    values = np.random.default_rng(0).standard_normal((64, 4500, 2)).astype(np.float32)
+
+    def step(x):
+        z = ops.conv1d(x, np.ones((1, 2, 1), np.float32))
+        return ops.batch_normalization_training(z, axis=1)
+
+    assert not any("moments" in name for name in names(check_against_eager(lambda: step, values)))
+
+
 def test_the_moments_are_those_of_the_values_that_the_gradient_reads():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((4, 34, 34, 16)).astype(np.float32)

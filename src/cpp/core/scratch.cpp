@@ -13,11 +13,7 @@ namespace {
 constexpr size_t kLine = 64;
 constexpr std::align_val_t kAlignment{kLine};
 
-std::byte* allocate(size_t bytes) {
-  void* const data = ::operator new(bytes, kAlignment, std::nothrow);
-  if (!data) throw MemoryError(cat("could not allocate ", bytes, " bytes of working memory"));
-  return static_cast<std::byte*>(data);
-}
+std::byte* allocate(size_t bytes) { return static_cast<std::byte*>(::operator new(bytes, kAlignment, std::nothrow)); }
 
 // One block, as large as the most that an op ever had, cut in the order of the calls. What does not fit while that is
 // being learnt has memory of its own.
@@ -41,17 +37,16 @@ std::byte* scratch_push(size_t bytes) {
   bytes = (bytes + kLine - 1) / kLine * kLine;
   if (s.parts.empty() && s.size < s.most) {
     ::operator delete(s.block, kAlignment);
-    s.block = nullptr;
-    s.size = 0;
     s.block = allocate(s.most);
-    s.size = s.most;
+    s.size = s.block ? s.most : 0;
+    if (!s.block) s.most = 0;  // there was room for it once; what is asked for now may be little
   }
   s.parts.reserve(s.parts.size() + 1);
   std::byte* apart = nullptr;
-  if (s.used + bytes > s.size)
-    apart = allocate(bytes);
-  else
+  if (s.used + bytes <= s.size)
     s.used += bytes;
+  else if (!(apart = allocate(bytes)))
+    throw MemoryError(cat("could not allocate ", bytes, " bytes of working memory"));
   s.parts.push_back({bytes, apart});
   s.taken += bytes;
   s.most = std::max(s.most, s.taken);

@@ -133,11 +133,11 @@ Program::Program(const Graph& graph, Tensors feeds, Tensors fetches, int64_t cap
     for (size_t v = 0; v < values_.size(); ++v) values_[v].spec = specs[v];
   }
   plan();
-  guess_seconds();
+  looks_long_ = looks_long();
 }
 
-// A long step runs with a team from the first on, as it may run but once. The rates are those of a slow machine.
-void Program::guess_seconds() {
+// The rates are those of a slow machine.
+bool Program::looks_long() const {
   constexpr double kLong = 5e-3, kFlops = 20e9, kBytes = 5e9;
   double seconds = 0;
   std::vector<Spec> x, y;
@@ -149,9 +149,7 @@ void Program::guess_seconds() {
     seconds += step.op->flops(x, y) / kFlops;
     for (const Spec& spec : y) seconds += static_cast<double>(bytes_of(spec)) / kBytes;
   }
-  if (seconds < kLong) return;
-  serial_seconds_ = seconds;
-  timed_ = kFirstRuns;
+  return seconds >= kLong;
 }
 
 // The backward of an op belongs to the layer of the op.
@@ -429,23 +427,23 @@ int64_t Program::check_feeds(Tensors feeds, bool rows_differ) const {
 
 template <class Body>
 void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
-  // The first runs are on one thread, unless they look long. Then the faster of the two is taken, as last measured, and
-  // the other is tried now and then, more rarely if it was much slower: beside other work on the machine two threads
-  // that wait for each other can lose to one. What is tried counts by its best of a few runs, as the workers of the
-  // last team spin on for a while.
+  // The first runs are on one thread; of a step that looks long, which may run but once, the first is with a team and
+  // the second on one thread. Then the faster of the two is taken, as last measured, and the other is tried now and
+  // then, more rarely if it was much slower: beside other work on the machine two threads that wait for each other can
+  // lose to one. What is tried counts by its best of a few runs, as the workers of the last team spin on for a while.
   constexpr int kPeriod = 64, kLongPeriod = 512, kTrialBegin = 8, kTrialEnd = 11;
-  constexpr double kMuch = 1.25, kNever = std::numeric_limits<double>::infinity();
+  constexpr double kFewRows = 1.0 / 16, kMuch = 1.25, kNever = std::numeric_limits<double>::infinity();
   const double share = rows > 0 ? static_cast<double>(rows) / static_cast<double>(capacity_) : 1;
   const int timed = timed_.load(std::memory_order_relaxed);
   const double serial = serial_seconds_.load(std::memory_order_relaxed);
   const double with_others = team_seconds_.load(std::memory_order_relaxed);
-  const bool first = timed < kFirstRuns,
-             may = !first && !calls_user_ && num_threads() > 1 && serial * share >= team_pays;
-  const bool measured = share > 0.5 && (first || may);
+  const bool can = !calls_user_ && num_threads() > 1, first = timed < (looks_long_ ? 2 : kFirstRuns);
+  const bool may = can && !first && serial * share >= team_pays;
+  const bool measured = share > kFewRows && (first || may);
   const bool clear = std::max(serial, with_others) > kMuch * std::min(serial, with_others);
   const int turn = timed % (clear ? kLongPeriod : kPeriod);
   const bool trial = may && measured && turn >= kTrialBegin && turn < kTrialEnd;
-  const bool team = may && (with_others < serial) != trial;
+  const bool team = first ? can && looks_long_ && timed == 0 : may && (with_others < serial) != trial;
 
   int64_t steps = 0;
   const auto start = std::chrono::steady_clock::now();

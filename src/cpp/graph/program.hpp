@@ -102,7 +102,7 @@ class Program {
 
   void find_scopes(const std::vector<Node>& recorded);
   void plan();
-  void guess_seconds();
+  bool looks_long() const;
   size_t place(const std::vector<int>& order);  // gives these values their offsets; the bytes it took
   std::vector<Spec> specs_for(int64_t rows) const;
   Layout make_layout(const std::shared_ptr<Storage>& arena, int64_t rows) const;
@@ -124,6 +124,7 @@ class Program {
   int64_t capacity_;
   std::vector<int> fetches_;
   size_t arena_bytes_ = 0, value_bytes_ = 0;
+  bool looks_long_ = false;
   bool calls_user_ = false;  // a step does; then each kernel opens a region of its own
   std::mutex mutex_;
   std::shared_ptr<Arenas> arenas_;

@@ -369,6 +369,10 @@ void Convolution::input_gradient(T* dx, const T* dy, const T* kernel, const T* b
 
 template <class T>
 void Convolution::kernel_gradient(T* dkernel, const T* x, const T* dy, bool accumulate) const {
+  if (in.n == 0) {  // its images may be of any size: none of their pixels is looked at
+    if (!accumulate) std::fill_n(dkernel, rows.size * columns.size * (in.channels / groups) * out.channels, T(0));
+    return;
+  }
   if (winograd)
     WinogradKernelGradient<T>{dkernel, x, shape(in), dy, shape(out), rows.before, columns.before, accumulate}.run();
   else

@@ -204,7 +204,9 @@ class BatchNormalization final : public Op {
     return std::make_shared<BatchNormalization>(axis_, epsilon_, training_, gamma_ > 0, beta_ > 0, then);
   }
   std::shared_ptr<const Op> from_moments(const Spec& x) const override {
-    if (!training_ || takes_moments_ || !view(x.shape).last()) return nullptr;
+    // Axes of size 1 behind the channels make them last too, but not those of the convolution.
+    const bool last = view(x.shape).last() && view(x.shape).channels == x.shape[x.shape.rank() - 1];
+    if (!training_ || takes_moments_ || !last) return nullptr;
     return std::make_shared<BatchNormalization>(axis_, epsilon_, true, gamma_ > 0, beta_ > 0, then_, true);
   }
   bool finishes_gradient(size_t i) const override { return i == 0; }

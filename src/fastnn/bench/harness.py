@@ -58,6 +58,15 @@ class Turns:
         return (time.perf_counter() - start) / self.calls
 
 
+def settle() -> None:
+    """Wait until this process rests: thread pools spin for a while after the last call (OpenBLAS 0.1 s)."""
+    for _ in range(100):
+        before = time.process_time()
+        time.sleep(0.01)
+        if time.process_time() - before < 0.001:
+            return
+
+
 def cpu_name() -> str:
     """What the CPU calls itself."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -103,6 +112,7 @@ def alternate(
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, turn in turns.items():
+            settle()
             seconds[name].append(turn.seconds())
     return {name: Timing.of(values) for name, values in seconds.items()}
 

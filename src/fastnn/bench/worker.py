@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.bench.harness import Turns
+from fastnn.bench.harness import Turns, settle
 from fastnn.bench.operations import OPERATIONS
 from fastnn.bench.problems import PROBLEMS
 from fastnn.bench.sides import Work
@@ -98,17 +97,8 @@ def main() -> None:
             answer = (True, getattr(worker, request)(*arguments))
         except Exception as error:
             answer = (False, _sentence(error))
-        _settle()
+        settle()
         pipe.send(answer)
-
-
-def _settle() -> None:
-    """Wait until this process rests: thread pools spin for a while after the last call."""
-    for _ in range(100):
-        before = time.process_time()
-        time.sleep(0.01)
-        if time.process_time() - before < 0.001:
-            return
 
 
 def _sentence(error: Exception) -> str:

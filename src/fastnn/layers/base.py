@@ -191,7 +191,7 @@ class Layer(Noted):
             return self._call_in_context(args, training, mask)
         if training is not None:
             with context.training_as(bool(training)):
-                return self(*args, mask=mask)
+                return Layer.__call__(self, *args, mask=mask)
         was_built = self.built
         try:
             if self._only_casts and len(args) == 1 and type(args[0]) is Tensor:  # the usual, fast
@@ -220,7 +220,7 @@ class Layer(Noted):
     def _call_in_context(self, args: tuple[Any, ...], training: bool | None, mask: Any) -> Any:
         """The outermost call: its effects wait until it has succeeded."""
         with CallContext(bool(training)) as context:
-            y = self(*args, mask=mask)
+            y = Layer.__call__(self, *args, mask=mask)  # not what a subclass makes of it
             context.commit()
         self._added_losses = context.losses
         return y

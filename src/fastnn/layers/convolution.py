@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Unpack
 
@@ -208,10 +209,13 @@ class _ConvTranspose(_Convolution):
         self._describe("bias", bias_initializer, bias_regularizer, bias_constraint)
 
     def _padding_of(self, value: Sizes) -> tuple[int, ...]:
-        sizes = (value,) * self._rank if isinstance(value, int) else tuple(value)
+        given = value if isinstance(value, Sequence) else (value,) * self._rank
+        try:
+            sizes = tuple(-1 if isinstance(size, bool) else operator.index(size) for size in given)
+        except TypeError:
+            sizes = ()
         if len(sizes) != self._rank or not all(
-            isinstance(size, int) and 0 <= size < stride
-            for size, stride in zip(sizes, self.strides, strict=True)
+            0 <= size < stride for size, stride in zip(sizes, self.strides, strict=True)
         ):
             raise ValueError(
                 f"{type(self).__name__}: output_padding: expected ints >= 0 and under the strides {self.strides}, "
