@@ -178,3 +178,29 @@ def test_nothing_is_kept(body, warm, count, bound):
 
 def test_the_measure_notices_one_scalar_kept_per_call():
     assert growth(LEAK, 500, 2000) > 100
+
+
+SCARCE = """
+import resource
+
+import numpy as np
+
+import fastnn
+from fastnn import ops
+
+fastnn.set_num_threads(1)
+x, kernel = np.ones((24, 64, 64, 64)), np.ones((3, 3, 64, 256))
+dy = np.ones((24, 64, 64, 256))
+ops.conv2d_backward(dy, x, kernel, padding="same")  # takes 38 MB of working memory, part by part
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**24, resource.RLIM_INFINITY))
+for _ in range(2):
+    ops.matmul(np.ones((64, 64)), np.ones((64, 64)))
+"""
+
+
+def test_what_needs_little_runs_where_there_is_no_room_for_what_was_needed_before():
+    done = subprocess.run(
+        [sys.executable, "-c", SCARCE], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
