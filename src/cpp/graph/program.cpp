@@ -429,8 +429,9 @@ template <class Body>
 void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
   // The first runs are on one thread; of a step that looks long, which may run but once, the first is with a team and
   // the second on one thread. Then the faster of the two is taken, as last measured, and the other is tried now and
-  // then, more rarely if it was much slower: beside other work on the machine two threads that wait for each other can
-  // lose to one. What is tried counts by its best of a few runs, as the workers of the last team spin on for a while.
+  // then, one thread more rarely if it was much slower: beside other work on the machine two threads that wait for each
+  // other can lose to one. One slow run (the first after a pause, say) decides nothing. What is tried counts by its
+  // best of a few runs, as the workers of the last team spin on for a while.
   constexpr int kPeriod = 64, kLongPeriod = 512, kTrialBegin = 8, kTrialEnd = 11;
   constexpr double kFewRows = 1.0 / 16, kMuch = 1.25, kNever = std::numeric_limits<double>::infinity();
   const double share = rows > 0 ? static_cast<double>(rows) / static_cast<double>(capacity_) : 1;
@@ -440,8 +441,7 @@ void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
   const bool can = !calls_user_ && num_threads() > 1, first = timed < (looks_long_ ? 2 : kFirstRuns);
   const bool may = can && !first && serial * share >= team_pays;
   const bool measured = share > kFewRows && (first || may);
-  const bool clear = std::max(serial, with_others) > kMuch * std::min(serial, with_others);
-  const int turn = timed % (clear ? kLongPeriod : kPeriod);
+  const int turn = timed % (with_others > 0 && serial > kMuch * with_others ? kLongPeriod : kPeriod);
   const bool trial = may && measured && turn >= kTrialBegin && turn < kTrialEnd;
   const bool team = first ? can && looks_long_ && timed == 0 : may && (with_others < serial) != trial;
 
@@ -457,7 +457,7 @@ void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
   const double now = spent.count() / share / static_cast<double>(std::max<int64_t>(steps, 1));
   const double before = team ? with_others : serial;
-  double noted = before == 0 ? now : first ? std::min(before, now) : (before + now) / 2;
+  double noted = before == 0 ? now : first ? std::min(before, now) : (before + std::min(now, 2 * before)) / 2;
   if (trial) {
     noted = std::min(now, tried_seconds_.load(std::memory_order_relaxed));
     tried_seconds_.store(turn == kTrialEnd - 1 ? kNever : noted, std::memory_order_relaxed);
