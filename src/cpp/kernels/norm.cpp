@@ -246,10 +246,8 @@ void backward(T* dx, const T* dy, const T* x, const T* mean, const T* scale, con
 
 template <class T>
 void layer_forward(T* y, const T* x, T mean, T rstd, T shift, const T* gamma, const T* beta, int64_t n) {
-  constexpr int L = kLanes<T>;
   const Vec<T> m = splat(mean), s = splat(rstd), t = splat(shift);
-  for (int64_t i = 0; i < n; i += L) {
-    const int width = width_at<T>(i, n);
+  for_vectors<T>(n, [&](int64_t i, int width) {
     Vec<T> v = fma(read(x + i, width) - m, s, t);
     if (gamma && beta)
       v = fma(v, read(gamma + i, width), read(beta + i, width));
@@ -258,12 +256,11 @@ void layer_forward(T* y, const T* x, T mean, T rstd, T shift, const T* gamma, co
     else if (beta)
       v += read(beta + i, width);
     write(y + i, v, width);
-  }
+  });
 }
 
 template <class T>
 void layer_backward(T* dx, const T* dy, const T* x, T mean, T rstd, const T* gamma, int64_t n, bool accumulate) {
-  constexpr int L = kLanes<T>;
   const Vec<T> m = splat(mean), s = splat(rstd);
   auto gradient = [&](int64_t i, int width) {
     const Vec<T> g = read(dy + i, width);
@@ -280,25 +277,22 @@ void layer_backward(T* dx, const T* dy, const T* x, T mean, T rstd, const T* gam
       &sum, &product);
   const Vec<T> m1 = splat(static_cast<T>(sum / static_cast<double>(n)));
   const Vec<T> m2 = splat(static_cast<T>(product / static_cast<double>(n)));
-  for (int64_t i = 0; i < n; i += L) {
-    const int width = width_at<T>(i, n);
+  for_vectors<T>(n, [&](int64_t i, int width) {
     const Vec<T> x_hat = (read(x + i, width) - m) * s;
     Vec<T> d = s * fma(-x_hat, m2, gradient(i, width) - m1);
     if (accumulate) d += read<T>(dx + i, width);
     write(dx + i, d, width);
-  }
+  });
 }
 
 template <class T>
 void layer_parameters(T* dgamma, T* dbeta, const T* dy, const T* x, T mean, T rstd, int64_t n) {
-  constexpr int L = kLanes<T>;
   const Vec<T> m = splat(mean), s = splat(rstd);
-  for (int64_t i = 0; i < n; i += L) {
-    const int width = width_at<T>(i, n);
+  for_vectors<T>(n, [&](int64_t i, int width) {
     const Vec<T> g = read(dy + i, width);
     if (dgamma) write(dgamma + i, fma(g, (read(x + i, width) - m) * s, read<T>(dgamma + i, width)), width);
     if (dbeta) write(dbeta + i, read<T>(dbeta + i, width) + g, width);
-  }
+  });
 }
 
 template <class T>
