@@ -274,6 +274,29 @@ FASTNN_INLINE void transpose(Vec<T> (&v)[kLanes<T>]) {
   }
 }
 
+// Lane i is v's lane index[i].
+template <class T>
+FASTNN_INLINE Vec<T> permute(Vec<T> v, Mask<T> index) {
+  Vec<T> to;
+  for (int i = 0; i < kLanes<T>; ++i) to[i] = v[index[i]];
+  return to;
+}
+#if defined(FASTNN_AVX512)
+template <>
+FASTNN_INLINE Vec<float> permute<float>(Vec<float> v, Mask<float> index) {
+  return _mm512_maskz_permutexvar_ps(0xFFFF, (__m512i)index, v);  // the plain form warns of an uninitialised value
+}
+template <>
+FASTNN_INLINE Vec<double> permute<double>(Vec<double> v, Mask<double> index) {
+  return _mm512_maskz_permutexvar_pd(0xFF, (__m512i)index, v);
+}
+#elif defined(FASTNN_AVX2)
+template <>
+FASTNN_INLINE Vec<float> permute<float>(Vec<float> v, Mask<float> index) {
+  return _mm256_permutevar8x32_ps(v, (__m256i)index);
+}
+#endif
+
 // Lane i is v's lane i + s; the last s are of no use.
 template <class T, int s, int... lane>
 FASTNN_INLINE Vec<T> moved_down(Vec<T> v, Lanes<lane...>) {
