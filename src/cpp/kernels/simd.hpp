@@ -189,6 +189,22 @@ FASTNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 #endif
 }
 
+// fma(a, b, c) in the lanes whose bits are set in `where`, c in those whose bits are not.
+template <class T>
+FASTNN_INLINE Vec<T> fma_where(Mask<T> where, Vec<T> a, Vec<T> b, Vec<T> c) {
+  return where ? fma(a, b, c) : c;
+}
+#if defined(FASTNN_AVX512)  // one instruction, which GCC does not find
+template <>
+FASTNN_INLINE Vec<float> fma_where<float>(Mask<float> where, Vec<float> a, Vec<float> b, Vec<float> c) {
+  return _mm512_mask3_fmadd_ps(a, b, c, _mm512_movepi32_mask((__m512i)where));
+}
+template <>
+FASTNN_INLINE Vec<double> fma_where<double>(Mask<double> where, Vec<double> a, Vec<double> b, Vec<double> c) {
+  return _mm512_mask3_fmadd_pd(a, b, c, _mm512_movepi64_mask((__m512i)where));
+}
+#endif
+
 FASTNN_INLINE Vec<float> sqrt(Vec<float> x) {
 #if defined(FASTNN_AVX512)
   return _mm512_maskz_sqrt_ps(0xFFFF, x);  // the plain form warns of an uninitialised value (GCC 12)
