@@ -196,7 +196,7 @@ void add_gradient(const RowConvArgs<T>& a, int64_t r0, int64_t t0, int64_t phase
 #pragma GCC unroll 5
       for (int r = 0; r < RT; ++r) {
         if (r < r_begin || r >= r_end) continue;
-        const Vec<T> d = kMasked ? read(p, width) : load(p);
+        const Vec<T> d = kMasked ? load_part(p, width) : load(p);
         p -= dy_row;
         for (int t = 0; t < TB; ++t)
           acc[r][t] = kMasked ? fma_where<T>(counts[t], x_i[t], d, acc[r][t]) : fma(x_i[t], d, acc[r][t]);
