@@ -117,13 +117,32 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
   const bool whole_rows = groups == 1;                           // neighbouring pixels are one run of channels
   const bool whole = rows.to_step == 1 && columns.to_step == 1;  // a task's rows have all their pixels
 
-  parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
+  // What a task reads, if not only some of its rows or columns: brought near by the task before it. At 16 channels a
+  // large batch takes 1.4 times as long without, at stride 2 twice.
+  struct Range {
+    const T* begin;
+    int64_t size;
+  };
+  const bool dense = row_taps >= rows.from_step && column_taps >= columns.from_step;
+  auto input = [&](int64_t task) -> Range {
+    const int64_t n0 = task / row_tasks % image_tasks * images, n1 = std::min(n0 + images, to_image.n);
+    const int64_t u0 = task % row_tasks * task_rows, u1 = std::min(u0 + task_rows, rows.count);
+    const int64_t first = std::clamp<int64_t>(u0 * rows.from_step + rows.taps.front().offset, 0, from_image.h);
+    const int64_t last =
+        std::clamp<int64_t>((u1 - 1) * rows.from_step + rows.taps.back().offset + 1, first, from_image.h);
+    return {from + n0 * from_size + first * from_row, (n1 - 1 - n0) * from_size + (last - first) * from_row};
+  };
+
+  parallel_for(tasks, std::max<int64_t>(1, tasks / (2 * kTasks)), [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
+      const Range next = task + 1 < end && dense ? input(task + 1) : Range{from, 0};
+      int64_t done = 0;
       const T** const a = &pointers[task * 2 * taps];
       const T** const b = a + taps;
       const int64_t n0 = task / row_tasks % image_tasks * images, count_n = std::min(images, to_image.n - n0);
       const int64_t task_begin = task % row_tasks * task_rows, task_end = std::min(task_begin + task_rows, rows.count);
       const int64_t f0 = task / row_tasks / image_tasks * task_columns, count_f = std::min(task_columns, N - f0);
+      const int64_t all = count_n * (task_end - task_begin) * columns.count * groups;
       for (const Segment& rs : rows.segments) {
         const int64_t u0 = std::max(rs.begin, task_begin), count_u = std::min(rs.end, task_end) - u0;
         if (count_u <= 0) continue;
@@ -163,6 +182,8 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
                                       columns.taps[q].offset * from_image.channels + g * K);
                     b[used++] = &packed[(g * panels + f0 / nr) * panel + (r * column_taps + q) * K * nr];
                   }
+                const int64_t part = next.size * done / all;
+                done += along[0].count;
                 gemm.run({.m = along[0].count,
                           .n = count_f,
                           .k = K * std::max<int64_t>(run, 1),
@@ -177,7 +198,9 @@ void SlidingSum<T>::run(const Axis& rows, const Axis& columns) const {
                           .c = to + to_at + g * N + f0,
                           .c_row = along[0].to,
                           .bias = bias ? bias + g * N + f0 : nullptr,
-                          .accumulate = accumulate});
+                          .accumulate = accumulate,
+                          .ahead = next.begin + part,
+                          .ahead_size = next.size * done / all - part});
               }
             }
         }
@@ -279,7 +302,9 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
         const int64_t row2 = std::min(row1 + block_rows, chunk_end);
         const T* const next_x = x + input_end(row1 - 1) * in.w * in.channels;
         const T* const next_dy = dy + row1 * ww.out * filters;
-        const int64_t next_x_size = groups > 1 ? 0 : x + input_end(row2 - 1) * in.w * in.channels - next_x;
+        const int64_t next_x_size = groups > 1 || wh.stride > wh.size || ww.stride > ww.size
+                                        ? 0
+                                        : x + input_end(row2 - 1) * in.w * in.channels - next_x;
         const int64_t next_size = next_x_size + (apart ? 0 : (row2 - row1) * ww.out * filters);
         int64_t products = 0;
         for (int64_t r = 0; r < wh.size; ++r)
