@@ -2,6 +2,7 @@
 
 #include "kernels/register.hpp"
 #include "kernels/simd.hpp"
+#include "kernels/tail.hpp"
 
 namespace fastnn::kernels {
 namespace {
@@ -132,8 +133,61 @@ void run_tiles(const GemmArgs<T>& g) {
   }
 }
 
+// sums[j] += A[0, k] * B[k, j] for D rows of B.
+template <class T, int D>
+void add_rows(T* sums, const T* a, int64_t a_col, const T* b, int64_t b_row, int64_t n) {
+  constexpr int L = kLanes<T>;
+  Vec<T> x[D];
+  for (int d = 0; d < D; ++d) x[d] = splat(a[d * a_col]);
+  int64_t j = 0;
+  for (; j + 2 * L <= n; j += 2 * L) {
+    Vec<T> sum = load(sums + j), next = load(sums + j + L);
+#pragma GCC unroll 4
+    for (int d = 0; d < D; ++d) {
+      sum = fma(x[d], load(b + d * b_row + j), sum);
+      next = fma(x[d], load(b + d * b_row + j + L), next);
+    }
+    store(sums + j, sum);
+    store(sums + j + L, next);
+  }
+  for (; j < n; j += L) {
+    const int width = width_at<T>(j, n);
+    Vec<T> sum = load(sums + j);
+    for (int d = 0; d < D; ++d) sum = fma(x[d], read(b + d * b_row + j, width), sum);
+    store(sums + j, sum);
+  }
+}
+
+// One row takes as long as B takes to arrive, and B arrives fastest along its rows: 4 KB of four at a time, while the
+// sums wait in L1 (1 x 4096 x 1024: 225 us with AVX-512 and 310 with AVX2, in tiles 295 and 410).
+template <class T>
+void one_row(const GemmArgs<T>& g) {
+  constexpr int L = kLanes<T>, kDepth = 4;
+  constexpr int64_t kSpan = 4096 / sizeof(T);
+  T sums[kSpan];
+  for (int64_t j0 = 0; j0 < g.n; j0 += kSpan) {
+    const int64_t n = g.n - j0 < kSpan ? g.n - j0 : kSpan;
+    for (int64_t j = 0; j < n; j += L) store(sums + j, Vec<T>{});
+    for (int64_t t = 0; t < g.taps; ++t) {
+      const T *a = g.a[t], *b = g.b[t] + j0;
+      int64_t k = 0;
+      for (; k + kDepth <= g.k; k += kDepth)
+        add_rows<T, kDepth>(sums, a + k * g.a_col, g.a_col, b + k * g.b_row, g.b_row, n);
+      for (; k < g.k; ++k) add_rows<T, 1>(sums, a + k * g.a_col, g.a_col, b + k * g.b_row, g.b_row, n);
+    }
+    for (int64_t j = 0; j < n; j += L) {
+      const int width = width_at<T>(j, n);
+      Vec<T> y = load(sums + j);
+      if (g.accumulate) y = read(g.c + j0 + j, width) + y;
+      if (g.bias) y += read(g.bias + j0 + j, width);
+      write(g.c + j0 + j, y, width);
+    }
+  }
+}
+
 template <class T>
 void run(const GemmArgs<T>& g) {
+  if (g.m == 1 && g.n > kColumns<T> && g.b_panel == kColumns<T>) return one_row(g);
   if constexpr (kRows == 12)
     run_tiles<T, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>(g);
   else
