@@ -45,9 +45,26 @@ FASTNN_INLINE void multiply(Vec<T> (&acc)[MR][NV], const T* a, const T* b, const
   }
 }
 
+// The numbers that a call brings near: lines of a tap of a tile, until there are no more.
+template <class T>
+struct Ahead {
+  static constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+  const T *at, *end;
+  int64_t lines;
+
+  explicit Ahead(const GemmArgs<T>& g) : at(g.ahead), end(g.ahead + g.ahead_size), lines(0) {
+    if (g.ahead_size == 0) return;
+    const int64_t taps = g.taps * ((g.m + kRows - 1) / kRows) * ((g.n + kColumns<T> - 1) / kColumns<T>);
+    lines = (g.ahead_size / kLine + taps) / taps;
+  }
+  FASTNN_INLINE void operator()() {
+    for (int64_t i = 0; i < lines && at < end; ++i, at += kLine) __builtin_prefetch(at, 0, 2);
+  }
+};
+
 // Rows [i, end) in tiles of MR, all of the NV vectors of columns from j on.
 template <class T, int MR, int NV>
-void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j) {
+void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j, Ahead<T>& ahead) {
   const int64_t columns = g.n - j;
   const bool part = columns < NV * kLanes<T>;
   const int last = part ? static_cast<int>(columns) - (NV - 1) * kLanes<T> : kLanes<T>;  // columns of the last vector
@@ -56,6 +73,7 @@ void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j) {
     T* const c = g.c + i * g.c_row + j;
     Vec<T> acc[MR][NV] = {};
     for (int64_t t = 0; t < g.taps; ++t) {
+      ahead();
       if (!part || g.b_padded)
         multiply<T, MR, NV, false>(acc, g.a[t] + i * g.a_row, g.b[t] + b_offset, g, last);
       else
@@ -82,7 +100,7 @@ void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j) {
 }
 
 template <class T>
-using TilesFn = void (*)(const GemmArgs<T>&, int64_t, int64_t, int64_t);
+using TilesFn = void (*)(const GemmArgs<T>&, int64_t, int64_t, int64_t, Ahead<T>&);
 
 template <class T, int... MR>
 void run_tiles(const GemmArgs<T>& g) {
@@ -91,6 +109,7 @@ void run_tiles(const GemmArgs<T>& g) {
   // One to three rows alone would wait for their multiply-adds. Behind others they share rows with the last whole tile;
   // if there are no others they take more columns at a time, for eight sums that do not wait for each other.
   constexpr int64_t kFew = 3;
+  Ahead<T> ahead(g);
   int64_t whole = g.m / kRows * kRows, rest = g.m - whole;
   const bool few = rest > 0 && rest <= kFew;
   if (few && whole > 0) {
@@ -98,18 +117,18 @@ void run_tiles(const GemmArgs<T>& g) {
     rest += kRows;
   }
   if (whole > 0)
-    for (int64_t j = 0; j < g.n; j += kColumns<T>) of_rows[g.n - j > kLanes<T>][kRows](g, 0, whole, j);
+    for (int64_t j = 0; j < g.n; j += kColumns<T>) of_rows[g.n - j > kLanes<T>][kRows](g, 0, whole, j, ahead);
   if (rest == 0) return;
   constexpr TilesFn<T> wide[] = {nullptr, tiles<T, 1, 8>, tiles<T, 2, 4>, tiles<T, 3, 4>};
   int64_t j = 0;
   if (rest <= kFew)
     for (const int64_t width = (rest == 1 ? 8 : 4) * kLanes<T>; j + width <= g.n; j += width)
-      wide[rest](g, whole, g.m, j);
+      wide[rest](g, whole, g.m, j, ahead);
   const int64_t first = rest > kRows ? (rest + 1) / 2 : rest;
   for (; j < g.n; j += kColumns<T>) {
     const auto& of_width = of_rows[g.n - j > kLanes<T>];
-    of_width[first](g, whole, whole + first, j);
-    if (first < rest) of_width[rest - first](g, whole + first, g.m, j);
+    of_width[first](g, whole, whole + first, j, ahead);
+    if (first < rest) of_width[rest - first](g, whole + first, g.m, j, ahead);
   }
 }
 

@@ -24,6 +24,9 @@ struct GemmArgs {
   int64_t c_row;
   const T* bias;  // (N) or null
   bool accumulate;
+  // What the caller reads next: brought into L2 line by line between the taps, where a burst of so many would wait.
+  const T* ahead = nullptr;
+  int64_t ahead_size = 0;
 };
 
 template <class T>
