@@ -173,7 +173,7 @@ void SlidingSum<T>::run_tiles(const std::vector<Part>& parts, bool clear) const 
       if (clear) each_run([](T* run, int64_t n) { std::memset(run, 0, static_cast<size_t>(n) * sizeof(T)); });
 
       const Range next = i + 1 < end ? input(task_at(i + 1)) : Range{from, 0};
-      int64_t pixels = 0, done = 0;
+      int64_t pixels = 0, done = 0, near = 0;  // near: how much of `next` is
       for (const Part& part : parts)
         pixels += (task.last(part.rows) - task.first(part.rows)) * part.columns.count * task.count * groups;
       int64_t first_tap = 0;
@@ -221,8 +221,8 @@ void SlidingSum<T>::run_tiles(const std::vector<Part>& parts, bool clear) const 
                       b[used++] =
                           &packed[(g * panels + task.f / nr) * panel + (part_tap + r * column_taps + q) * K * nr];
                     }
-                  const int64_t ahead = next.size * done / pixels;
                   done += along[0].count;
+                  const int64_t ahead = std::exchange(near, next.size > 0 ? next.size * done / pixels : 0);
                   gemm.run({.m = along[0].count,
                             .n = count_f,
                             .k = K * std::max<int64_t>(run, 1),
@@ -239,7 +239,7 @@ void SlidingSum<T>::run_tiles(const std::vector<Part>& parts, bool clear) const 
                             .bias = bias ? bias + g * N + task.f : nullptr,
                             .accumulate = accumulate,
                             .ahead = next.begin + ahead,
-                            .ahead_size = next.size * done / pixels - ahead});
+                            .ahead_size = near - ahead});
                 }
               }
           }
