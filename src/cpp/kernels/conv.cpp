@@ -165,52 +165,50 @@ constexpr int kSumRegisters = kVectorBytes == 64 ? 25 : 10;
 template <int RT>
 constexpr int kTileTaps = kSumRegisters / RT < 8 ? kSumRegisters / RT : 8;
 
-// One vector j of the rows, added to acc.
+// Over the vectors of one phase, those inside or (kMasked) those with lanes outside. a.rows >= RT.
 template <class T, int RT, int TB, bool kMasked>
-FASTNN_INLINE void add_products(Vec<T> (&acc)[RT][TB], const RowConvArgs<T>& a, int64_t r0, const int64_t* offsets,
-                                int64_t j, const T* dy, int64_t dy_row, const T* masks) {
-  constexpr int L = kLanes<T>;
-  const int width = width_at<T>(j, a.width);
-  const int64_t first = a.h * a.row_step + a.row_offsets[r0];
-  const T* x = a.x + (first - a.x_first) * a.x_row + j;
-  // Step i: row first + i * row_step of x meets rows i - r of dy.
-  int64_t begin = 0, end = a.rows + RT - 1;
-  while (begin < end && first + begin * a.row_step < 0) ++begin;
-  while (end > begin && first + (end - 1) * a.row_step >= a.x_rows) --end;
-  auto step = [&](int64_t i, auto inside) {
-    Vec<T> xs[TB];
-    for (int t = 0; t < TB; ++t) {
-      xs[t] = load(x + i * a.row_step * a.x_row + offsets[t]);
-      if (kMasked) xs[t] = as_float<T>(as_int<T>(xs[t]) & as_int<T>(load(masks + t * L)));
-    }
-#pragma GCC unroll 5
-    for (int r = 0; r < RT; ++r) {
-      if (!inside && (i < r || i - r >= a.rows)) continue;
-      const T* p = dy + (i - r) * dy_row + j;
-      const Vec<T> d = kMasked ? read(p, width) : load(p);
-      for (int t = 0; t < TB; ++t)
-        acc[r][t] = fma(xs[t], kMasked ? as_float<T>(as_int<T>(d) & as_int<T>(load(masks + t * L))) : d, acc[r][t]);
-    }
-  };
-  int64_t i = begin;
-  for (; i < end && i < RT - 1; ++i) step(i, No{});
-  for (; i < end && i < a.rows; ++i) step(i, Yes{});
-  for (; i < end; ++i) step(i, No{});
-}
-
-template <class T, int RT, int TB>
 void add_gradient(const RowConvArgs<T>& a, int64_t r0, int64_t t0, int64_t phase, const T* dy, int64_t dy_row,
                   const T* masks, T* sums) {
   constexpr int L = kLanes<T>;
+  // Step i: row first + i * row_step of x meets rows i - r of dy.
+  const int64_t rows = a.rows, first = a.h * a.row_step + a.row_offsets[r0], x_row = a.row_step * a.x_row;
+  int64_t begin = 0, end = rows + RT - 1;
+  while (begin < end && first + begin * a.row_step < 0) ++begin;
+  while (end > begin && first + (end - 1) * a.row_step >= a.x_rows) --end;
   Vec<T> acc[RT][TB] = {};
   for (int64_t v = phase; v * L < a.width; v += a.phases) {
     const int64_t outside = a.classes[v] - a.phases;
     const int32_t* const span = a.spans + 2 * a.classes[v];
-    if (t0 + TB <= span[0] || t0 >= span[1]) continue;
-    if (outside < 0)
-      add_products<T, RT, TB, false>(acc, a, r0, a.offsets + t0, v * L, dy, dy_row, nullptr);
-    else
-      add_products<T, RT, TB, true>(acc, a, r0, a.offsets + t0, v * L, dy, dy_row, masks + (outside * a.taps + t0) * L);
+    if ((outside >= 0) != kMasked || t0 + TB <= span[0] || t0 >= span[1]) continue;
+    const int64_t j = v * L;
+    const int width = width_at<T>(j, a.width);
+    const T* const x = a.x + (first - a.x_first) * a.x_row + j;
+    const T* xs[TB];
+    Mask<T> counts[TB];
+    for (int t = 0; t < TB; ++t) {
+      xs[t] = x + a.offsets[t0 + t];
+      counts[t] = kMasked ? as_int<T>(load(masks + (outside * a.taps + t0 + t) * L)) : Mask<T>{};
+    }
+    auto step = [&](int64_t i, int r_begin, int r_end) {
+      Vec<T> x_i[TB];
+      for (int t = 0; t < TB; ++t) x_i[t] = load(xs[t] + i * x_row);
+      const T* p = dy + (i - r_begin) * dy_row + j;
+#pragma GCC unroll 5
+      for (int r = 0; r < RT; ++r) {
+        if (r < r_begin || r >= r_end) continue;
+        const Vec<T> d = kMasked ? load_part(p, width) : load(p);
+        p -= dy_row;
+        for (int t = 0; t < TB; ++t)
+          acc[r][t] = kMasked ? fma_where<T>(counts[t], x_i[t], d, acc[r][t]) : fma(x_i[t], d, acc[r][t]);
+      }
+    };
+#pragma GCC unroll 4
+    for (int i = 0; i < RT - 1; ++i)
+      if (i >= begin && i < end) step(i, 0, i + 1);
+    for (int64_t i = begin < RT - 1 ? RT - 1 : begin; i < rows && i < end; ++i) step(i, 0, RT);
+#pragma GCC unroll 4
+    for (int i = 0; i < RT - 1; ++i)
+      if (rows + i >= begin && rows + i < end) step(rows + i, i + 1, RT);
   }
   for (int r = 0; r < RT; ++r)
     for (int t = 0; t < TB; ++t) {
@@ -222,12 +220,14 @@ void add_gradient(const RowConvArgs<T>& a, int64_t r0, int64_t t0, int64_t phase
 template <class T, int RT, int... TB>
 void add_groups(const RowConvArgs<T>& a, int64_t r0, const T* dy, int64_t dy_row, const T* masks, T* sums) {
   using Add = void (*)(const RowConvArgs<T>&, int64_t, int64_t, int64_t, const T*, int64_t, const T*, T*);
-  constexpr Add tiles[] = {nullptr, add_gradient<T, RT, TB>...};
+  constexpr Add tiles[2][sizeof...(TB) + 1] = {{nullptr, add_gradient<T, RT, TB, false>...},
+                                               {nullptr, add_gradient<T, RT, TB, true>...}};
   constexpr int64_t most = sizeof...(TB);
   for (int64_t phase = 0; phase < a.phases && phase * kLanes<T> < a.width; ++phase)
     for (int64_t t = 0; t < a.taps; t += most)
-      tiles[a.taps - t < most ? a.taps - t : most](a, r0, t, phase, dy, dy_row, masks,
-                                                   sums + phase * a.row_taps * a.taps * kLanes<T>);
+      for (const Add* tile : tiles)
+        tile[a.taps - t < most ? a.taps - t : most](a, r0, t, phase, dy, dy_row, masks,
+                                                    sums + phase * a.row_taps * a.taps * kLanes<T>);
 }
 
 // One row tap: all its sums share the loads of dy, so as many taps as there are registers.
@@ -246,7 +246,7 @@ void add_gradients(const RowConvArgs<T>& a, int64_t r0, const T* dy, int64_t dy_
 
 template <class T>
 void kernel_gradient(const RowConvArgs<T>& a, const T* dy, int64_t dy_row, const T* masks, T* sums) {
-  const bool shared = neighbours(a);
+  const bool shared = neighbours(a) && a.rows >= kMaxTaps;
   for (int64_t r = 0; r < a.row_taps;) {
     const int taps = tile_taps(a.row_taps - r, shared);
     if (taps == 5)
@@ -261,12 +261,45 @@ void kernel_gradient(const RowConvArgs<T>& a, const T* dy, int64_t dy_row, const
   }
 }
 
+// Every vector of a plane as a permutation of one vector of the image, phase after phase until the filters repeat; a
+// store for each number instead takes a fourth of the time of a whole 5 x 5 sum from one channel to six filters.
+template <class T>
+struct Repetition {
+  static constexpr int L = kLanes<T>;
+  int phases = 0;    // 0: not so
+  int64_t pixels;    // of all phases
+  int64_t pixel[L];  // the first of a phase
+  Mask<T> lane_of[L];
+
+  explicit Repetition(const SpreadArgs<T>& s) {
+    if (L * sizeof(T) < 32 || s.groups != 1 || s.repeat >= L) return;  // no such instruction, or no such vectors
+    int64_t p = 0, i = 0;
+    int n = 0;
+    do {
+      pixel[n] = p;
+      for (int l = 0; l < L; ++l) {
+        const int64_t lane = (p - pixel[n]) * s.pixel_step;
+        if (lane >= L) return;
+        lane_of[n][l] = static_cast<Int<T>>(lane);
+        if (++i == s.repeat) {
+          i = 0;
+          ++p;
+        }
+      }
+      ++n;
+    } while (i != 0);
+    pixels = p;
+    phases = n;
+  }
+};
+
 template <class T>
 void spread(const SpreadArgs<T>& args) {
   constexpr int L = kLanes<T>;
   const SpreadArgs<T> s = args;  // a local copy: stores might change the arguments, for all the compiler knows
   const bool whole = s.group_step == 1 && s.pixel_step == s.groups;
   const int64_t runs = whole ? 1 : s.pixels, run = whole ? s.pixels * s.groups : s.groups;
+  const Repetition<T> repetition(s);
   T* row = s.to;
   const T* from_row = s.from;
   for (int64_t h = 0; h < s.rows; ++h, row += s.to_row, from_row += s.from_row) {
@@ -278,6 +311,15 @@ void spread(const SpreadArgs<T>& args) {
     } else if (s.repeat == 1) {
       for (int64_t p = 0; p < s.pixels; ++p, from += s.pixel_step)
         for (int64_t g = 0; g < s.groups; ++g) *to++ = from[g * s.group_step];
+    } else if (repetition.phases > 0) {
+      T* vector = to;
+      const int64_t size = (s.pixels - 1) * s.pixel_step + 1;
+      for (int64_t p = 0; p < s.pixels; p += repetition.pixels)
+        for (int n = 0; n < repetition.phases && p + repetition.pixel[n] < s.pixels; ++n, vector += L) {
+          const int64_t i = (p + repetition.pixel[n]) * s.pixel_step;
+          store(vector, permute<T>(read(from + i, width_at<T>(i, size)), repetition.lane_of[n]));
+        }
+      to += s.pixels * s.repeat;
     } else {
       // Whole vectors; what they write too much is overwritten.
       for (int64_t p = 0; p < s.pixels; ++p, from += s.pixel_step)

@@ -1,4 +1,5 @@
-// The end of an array that is no whole vector: the same code for full and partial vectors, by their width.
+// The end of an array that is no whole vector: the same code for full and partial vectors, by their width. And rows
+// shorter than one: a vector of them at a time, turned.
 #pragma once
 #include "kernels/simd.hpp"
 
@@ -36,6 +37,30 @@ FASTNN_INLINE void write(T* p, Vec<T> v, int width) {
     store(p, v);
   else
     store_part(p, v, width);
+}
+
+// Rows of up to so many elements are turned: alone they leave most lanes idle, and one sum across lanes costs as much
+// as the exponentials of a vector. to[i] holds element i of each of `rows` <= kLanes rows, 0 in the lanes behind them.
+constexpr int64_t kShortRow = 32;
+template <class T>
+FASTNN_INLINE void turn_in(T* to, const T* x, int rows, int64_t n) {
+  constexpr int L = kLanes<T>;
+  for (int64_t i = 0; i < n; i += L) {
+    Vec<T> v[L];
+    for (int r = 0; r < L; ++r) v[r] = r < rows ? read(x + r * n + i, width_at<T>(i, n)) : Vec<T>{};
+    transpose<T>(v);
+    for (int k = 0; k < L; ++k) store(to + (i + k) * L, v[k]);
+  }
+}
+template <class T>
+FASTNN_INLINE void turn_out(T* x, const T* from, int rows, int64_t n) {
+  constexpr int L = kLanes<T>;
+  for (int64_t i = 0; i < n; i += L) {
+    Vec<T> v[L];
+    for (int k = 0; k < L; ++k) v[k] = load(from + (i + k) * L);
+    transpose<T>(v);
+    for (int r = 0; r < rows; ++r) write(x + r * n + i, v[r], width_at<T>(i, n));
+  }
 }
 
 }  // namespace

@@ -47,6 +47,7 @@ struct RowPlan {
   std::vector<char> used;        // of the phases, whether a vector inside has it
   std::vector<int64_t> outside;  // where the vectors begin that have lanes outside the image or the row
   int64_t pad = 0;               // pixels of zeros before a spread row
+  int64_t before;                // numbers before its first pixel, whole vectors
   int64_t row, plane_rows;       // numbers of a spread row, rows of a plane
   int64_t block_rows, blocks;    // rows of a task's output, tasks of an image
 
@@ -106,7 +107,8 @@ struct RowPlan {
     }
 
     const int64_t pixels = (from.w - 1) / step + 1;
-    row = std::max((pad + pixels) * filters + lanes, vectors * lanes + (pad + behind) * filters);
+    before = (pad * filters + lanes - 1) / lanes * lanes;
+    row = std::max(before + pixels * filters + lanes, vectors * lanes + before + behind * filters);
     constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
     row = ((row + line - 1) / line | 1) * line;  // an odd number of cache lines: rows do not fall on one another
     const int64_t planes = static_cast<int64_t>(residues.size()) * channels;
@@ -118,7 +120,7 @@ struct RowPlan {
     plane_rows = std::min(from.h, (block_rows - 1) * rows.from_step + reach + 1);
     for (size_t t = 0; t < taps.size(); ++t)
       for (int64_t k = 0; k < channels; ++k)
-        offsets.push_back((residue_of[t] * channels + k) * plane_rows * row + (pad + shift_of[t]) * filters);
+        offsets.push_back((residue_of[t] * channels + k) * plane_rows * row + before + shift_of[t] * filters);
   }
 
   int64_t spread_size() const { return static_cast<int64_t>(residues.size()) * channels * plane_rows * row; }
@@ -160,7 +162,7 @@ struct RowPlan {
       for (int64_t k = 0; k < channels; ++k)
         kernel.spread({.to = to + (static_cast<int64_t>(i) * channels + k) * plane_rows * row,
                        .to_row = row,
-                       .before = pad * filters,
+                       .before = before,
                        .from = x + ((item.image * from.h + first) * from.w + residues[i]) * from.channels + k,
                        .from_row = from.w * from.channels,
                        .rows = last - first,
@@ -218,14 +220,16 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
         if (c < plan.phases && !plan.used[c]) break;
         const int64_t j = plan.first_of(c) + l, f = j % filters;
         const T* const b = kernel + f / group_filters * b_group + f % group_filters * b_col;
-        T* to = &weights[c * pack + l];
-        for (int64_t r = 0; r < row_taps; ++r)
-          for (int64_t t = 0; t < taps; ++t) {
-            const bool has = plan.has(c, plan.taps[t], j);
+        T* const first = &weights[c * pack + l];
+        for (int64_t t = 0; t < taps; ++t) {
+          const bool has = plan.has(c, plan.taps[t], j);
+          for (int64_t r = 0; r < row_taps; ++r) {
             const int64_t tap = rows.taps[r].tap * taps_w + columns.taps[plan.taps[t]].tap;
+            T* to = first + (r * taps + t) * plan.channels * lanes;
             for (int64_t k = 0; k < plan.channels; ++k, to += lanes) *to = has ? b[tap * b_tap + k * b_row] : T(0);
           }
-        *to = bias ? bias[f] : T(0);
+        }
+        first[row_taps * plan.all_taps() * lanes] = bias ? bias[f] : T(0);
       }
   });
 
