@@ -58,7 +58,7 @@ struct Ahead {
     const int64_t taps = g.taps * ((g.m + kRows - 1) / kRows) * ((g.n + kColumns<T> - 1) / kColumns<T>);
     lines = (g.ahead_size / kLine + taps) / taps;
   }
-  FASTNN_INLINE void operator()() {
+  __attribute__((noinline)) void operator()() {
     for (int64_t i = 0; i < lines && at < end; ++i, at += kLine) __builtin_prefetch(at, 0, 2);
   }
 };
@@ -74,7 +74,7 @@ void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j, Ahead<T>& ah
     T* const c = g.c + i * g.c_row + j;
     Vec<T> acc[MR][NV] = {};
     for (int64_t t = 0; t < g.taps; ++t) {
-      ahead();
+      if (__builtin_expect(ahead.at < ahead.end, 0)) ahead();
       if (!part || g.b_padded)
         multiply<T, MR, NV, false>(acc, g.a[t] + i * g.a_row, g.b[t] + b_offset, g, last);
       else
