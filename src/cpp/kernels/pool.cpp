@@ -230,7 +230,8 @@ FASTNN_INLINE void for_pairs(const T* x, Range rows, const PoolSizes& s, const B
 template <class T, class Index>
 void max_forward(T* y, Index* index, const T* x, int64_t i, const PoolSizes& s) {
   const Range rows = pixels_of(i, s.h, s.size_h, s.stride_h, s.before_h);
-  if (pairs(s) && s.size_h == 2 && rows.end - rows.begin == 2) {
+  constexpr bool kSmall = sizeof(Index) == 1;  // so are positions in windows of 2x2: the other Index needs no code
+  if (kSmall && pairs(s) && s.size_h == 2 && rows.end - rows.begin == 2) {
     for_pairs(x, rows, s, [&](auto vector, const Vec<T>(&v)[4], int64_t at) {
       Largest<T> best{v[0], {}};
       for (int k = 1; k < 4; ++k) best.add(v[k], k);
@@ -282,7 +283,7 @@ void max_backward_apart(T* dx, const T* dy, const Index* index, int64_t h, Range
   const Int<T> top = static_cast<Int<T>>((h - rows.begin * s.stride_h + s.before_h) * s.size_w);
   dy += rows.begin * s.out_w * s.channels;
   index += rows.begin * s.out_w * s.channels;
-  if (pairs(s) && !accumulate) {
+  if (sizeof(Index) == 1 && pairs(s) && !accumulate) {
     int64_t o = 0;
 #if defined(FASTNN_SEVERAL)
     if (2 * s.channels <= kLanes<T>)

@@ -57,10 +57,11 @@ FASTNN_INLINE void ask_ahead(const T* x, int64_t i) {
 }
 
 // Rows of up to so many elements are turned: alone they leave most lanes idle, and one sum across lanes costs as much
-// as the exponentials of a vector. to[i] holds element i of each of `rows` <= kLanes rows, 0 in the lanes behind them.
+// as the exponentials of a vector. Not inlined: that is 100 KB of code. to[i] holds element i of each of `rows` <=
+// kLanes rows, 0 in the lanes behind them.
 constexpr int64_t kShortRow = 32;
 template <class T>
-FASTNN_INLINE void turn_in(T* to, const T* x, int rows, int64_t n) {
+__attribute__((noinline)) void turn_in(T* to, const T* x, int rows, int64_t n) {
   constexpr int L = kLanes<T>;
   for (int64_t i = 0; i < n; i += L) {
     Vec<T> v[L];
@@ -70,7 +71,7 @@ FASTNN_INLINE void turn_in(T* to, const T* x, int rows, int64_t n) {
   }
 }
 template <class T>
-FASTNN_INLINE void turn_out(T* x, const T* from, int rows, int64_t n) {
+__attribute__((noinline)) void turn_out(T* x, const T* from, int rows, int64_t n) {
   constexpr int L = kLanes<T>;
   for (int64_t i = 0; i < n; i += L) {
     Vec<T> v[L];
