@@ -49,12 +49,13 @@ struct Block {
   bool accumulate;
 };
 
-template <class T, int RB, int RT, int V>
+template <class T, int RB, int RT, int V, bool kSpread>
 FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64_t v) {
   constexpr int L = kLanes<T>;
   const int64_t j = v * L, x_row = a.row_step * a.x_row, w_row = a.taps * L;
   T* const partial = b.partial + v * kMaxRows * L;
-  const T* x = a.x + ((a.h + b.h) * a.row_step + a.row_offsets[b.r] - a.x_first) * a.x_row + j;
+  const int64_t x_step = kSpread ? L : a.x_pixel;
+  const T* x = a.x + ((a.h + b.h) * a.row_step + a.row_offsets[b.r] - a.x_first) * a.x_row + v * x_step;
   const T* w[V];
   Vec<T> acc[V][RB];
   int64_t t_begin = a.taps, t_end = 0;
@@ -64,7 +65,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
     if (span[1] > t_end) t_end = span[1];
   }
   for (int n = 0; n < V; ++n) {
-    w[n] = b.weights + a.classes[v + n] * b.pack + t_begin * L;
+    w[n] = b.weights + (kSpread ? a.classes[v + n] * b.pack : 0) + t_begin * L;
     for (int h = 0; h < RB; ++h) acc[n][h] = b.first ? Vec<T>{} : load(partial + (n * kMaxRows + h) * L);
   }
   auto add = [&](auto all) {
@@ -80,7 +81,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
         if (!all && (i < b.begin || i >= b.end)) continue;
 #pragma GCC unroll 2
         for (int n = 0; n < V; ++n) {
-          const Vec<T> value = load(from + n * L);
+          const Vec<T> value = kSpread ? load(from + n * x_step) : splat(from[n * x_step]);
 #pragma GCC unroll 5
           for (int r = 0; r < RT; ++r)
             if (i - r >= 0 && i - r < RB) acc[n][i - r] = fma(value, ws[n][r], acc[n][i - r]);
@@ -97,7 +98,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
       for (int h = 0; h < RB; ++h) store(partial + (n * kMaxRows + h) * L, acc[n][h]);
       continue;
     }
-    const Vec<T> bias = load(b.weights + a.classes[v + n] * b.pack + RT * w_row);
+    const Vec<T> bias = load(b.weights + (kSpread ? a.classes[v + n] * b.pack : 0) + RT * w_row);
     const int width = width_at<T>(j + n * L, a.width);
     T* y = b.y + a.y_at[v + n];
     for (int h = 0; h < RB; ++h, y += b.y_row) {
@@ -107,32 +108,41 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
     }
   }
 }
-template <class T, int RB, int RT>
+template <class T, int RB, int RT, bool kSpread>
 void add_block(const RowConvArgs<T>& a, const Block<T>& b) {
   const int64_t vectors = (a.width + kLanes<T> - 1) / kLanes<T>;
-  int64_t v = 0;
-  if constexpr (kVectorBytes == 64)  // registers enough for two
-    for (; v + 2 <= vectors; v += 2) add_vectors<T, RB, RT, 2>(a, b, v);
-  for (; v < vectors; ++v) add_vectors<T, RB, RT, 1>(a, b, v);
+  auto inside = [&](int64_t v) { return a.classes[v] < a.phases; };
+  for (int64_t v = 0; v < vectors;) {
+    if constexpr (kVectorBytes == 64)  // registers enough for two; a pixel that is not spread has no zeros beside it
+      if (v + 2 <= vectors && (kSpread || (inside(v) && inside(v + 1)))) {
+        add_vectors<T, RB, RT, 2, kSpread>(a, b, v);
+        v += 2;
+        continue;
+      }
+    add_vectors<T, RB, RT, 1, kSpread>(a, b, v++);
+  }
 }
 
 template <class T>
 using AddBlock = void (*)(const RowConvArgs<T>&, const Block<T>&);
-template <class T, int RT>
+template <class T, int RT, bool kSpread>
 constexpr AddBlock<T> kAddBlocks[kMaxRows + 1] = {nullptr,
-                                                  add_block<T, 1, RT>,
-                                                  add_block<T, 2, RT>,
-                                                  add_block<T, 3, RT>,
-                                                  add_block<T, 4, RT>,
-                                                  add_block<T, 5, RT>,
-                                                  add_block<T, 6, RT>,
-                                                  add_block<T, 7, RT>,
-                                                  add_block<T, 8, RT>};
+                                                  add_block<T, 1, RT, kSpread>,
+                                                  add_block<T, 2, RT, kSpread>,
+                                                  add_block<T, 3, RT, kSpread>,
+                                                  add_block<T, 4, RT, kSpread>,
+                                                  add_block<T, 5, RT, kSpread>,
+                                                  add_block<T, 6, RT, kSpread>,
+                                                  add_block<T, 7, RT, kSpread>,
+                                                  add_block<T, 8, RT, kSpread>};
 
 template <class T>
 void forward(const RowConvArgs<T>& a, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate) {
-  constexpr const AddBlock<T>* add[kMaxTaps + 1] = {nullptr,          kAddBlocks<T, 1>, kAddBlocks<T, 2>,
-                                                    kAddBlocks<T, 3>, nullptr,          kAddBlocks<T, 5>};
+  constexpr const AddBlock<T>* spread[kMaxTaps + 1] = {
+      nullptr, kAddBlocks<T, 1, true>, kAddBlocks<T, 2, true>, kAddBlocks<T, 3, true>, nullptr, kAddBlocks<T, 5, true>};
+  constexpr const AddBlock<T>* broadcast[kMaxTaps + 1] = {
+      nullptr, nullptr, nullptr, kAddBlocks<T, 3, false>, nullptr, kAddBlocks<T, 5, false>};
+  const auto& add = a.x_pixel == 0 ? spread : broadcast;
   constexpr int L = kLanes<T>;
   const bool shared = neighbours(a);
   const int64_t blocks = (a.rows + kMaxRows - 1) / kMaxRows;
@@ -165,10 +175,21 @@ constexpr int kSumRegisters = kVectorBytes == 64 ? 25 : 10;
 template <int RT>
 constexpr int kTileTaps = kSumRegisters / RT < 8 ? kSumRegisters / RT : 8;
 
-// Over the vectors of one phase, those inside or (kMasked) those with lanes outside. a.rows >= RT.
-template <class T, int RT, int TB, bool kMasked>
-void add_gradient(const RowConvArgs<T>& a, int64_t r0, int64_t t0, int64_t phase, const T* dy, int64_t dy_row,
-                  const T* masks, T* sums) {
+// The vectors that one call goes over, and the sums that it adds to.
+template <class T>
+struct Products {
+  int64_t r0, t0;  // first taps
+  int64_t begin, end, step;
+  const T* dy;
+  int64_t dy_row;
+  const T* masks;
+  T* sums;  // of tap (0, 0)
+};
+
+// Of spread rows the vectors inside or (kMasked) those with lanes outside; of others all. a.rows >= RT.
+template <class T, int RT, int TB, bool kSpread, bool kMasked>
+void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
+  const int64_t r0 = b.r0, t0 = b.t0, dy_row = b.dy_row;
   constexpr int L = kLanes<T>;
   // Step i: row first + i * row_step of x meets rows i - r of dy.
   const int64_t rows = a.rows, first = a.h * a.row_step + a.row_offsets[r0], x_row = a.row_step * a.x_row;
@@ -176,23 +197,23 @@ void add_gradient(const RowConvArgs<T>& a, int64_t r0, int64_t t0, int64_t phase
   while (begin < end && first + begin * a.row_step < 0) ++begin;
   while (end > begin && first + (end - 1) * a.row_step >= a.x_rows) --end;
   Vec<T> acc[RT][TB] = {};
-  for (int64_t v = phase; v * L < a.width; v += a.phases) {
+  for (int64_t v = b.begin; v < b.end; v += b.step) {
     const int64_t outside = a.classes[v] - a.phases;
     const int32_t* const span = a.spans + 2 * a.classes[v];
-    if ((outside >= 0) != kMasked || t0 + TB <= span[0] || t0 >= span[1]) continue;
+    if (kSpread && ((outside >= 0) != kMasked || t0 + TB <= span[0] || t0 >= span[1])) continue;
     const int64_t j = v * L;
     const int width = width_at<T>(j, a.width);
-    const T* const x = a.x + (first - a.x_first) * a.x_row + j;
+    const T* const x = a.x + (first - a.x_first) * a.x_row + (kSpread ? j : v * a.x_pixel);
     const T* xs[TB];
     Mask<T> counts[TB];
     for (int t = 0; t < TB; ++t) {
       xs[t] = x + a.offsets[t0 + t];
-      counts[t] = kMasked ? as_int<T>(load(masks + (outside * a.taps + t0 + t) * L)) : Mask<T>{};
+      counts[t] = kMasked ? as_int<T>(load(b.masks + (outside * a.taps + t0 + t) * L)) : Mask<T>{};
     }
     auto step = [&](int64_t i, int r_begin, int r_end) {
       Vec<T> x_i[TB];
-      for (int t = 0; t < TB; ++t) x_i[t] = load(xs[t] + i * x_row);
-      const T* p = dy + (i - r_begin) * dy_row + j;
+      for (int t = 0; t < TB; ++t) x_i[t] = kSpread ? load(xs[t] + i * x_row) : splat(xs[t][i * x_row]);
+      const T* p = b.dy + (i - r_begin) * dy_row + j;
 #pragma GCC unroll 5
       for (int r = 0; r < RT; ++r) {
         if (r < r_begin || r >= r_end) continue;
@@ -212,52 +233,80 @@ void add_gradient(const RowConvArgs<T>& a, int64_t r0, int64_t t0, int64_t phase
   }
   for (int r = 0; r < RT; ++r)
     for (int t = 0; t < TB; ++t) {
-      T* to = sums + ((r0 + r) * a.taps + t0 + t) * L;
+      T* to = b.sums + ((r0 + r) * a.taps + t0 + t) * L;
       store(to, load(to) + acc[r][t]);
     }
 }
 
 template <class T, int RT, int... TB>
-void add_groups(const RowConvArgs<T>& a, int64_t r0, const T* dy, int64_t dy_row, const T* masks, T* sums) {
-  using Add = void (*)(const RowConvArgs<T>&, int64_t, int64_t, int64_t, const T*, int64_t, const T*, T*);
-  constexpr Add tiles[2][sizeof...(TB) + 1] = {{nullptr, add_gradient<T, RT, TB, false>...},
-                                               {nullptr, add_gradient<T, RT, TB, true>...}};
+void add_groups(const RowConvArgs<T>& a, Products<T> b) {
+  using Add = void (*)(const RowConvArgs<T>&, const Products<T>&);
+  constexpr Add inner[] = {nullptr, add_gradient<T, RT, TB, true, false>...};
+  constexpr Add outer[] = {nullptr, add_gradient<T, RT, TB, true, true>...};
   constexpr int64_t most = sizeof...(TB);
-  for (int64_t phase = 0; phase < a.phases && phase * kLanes<T> < a.width; ++phase)
-    for (int64_t t = 0; t < a.taps; t += most)
-      for (const Add* tile : tiles)
-        tile[a.taps - t < most ? a.taps - t : most](a, r0, t, phase, dy, dy_row, masks,
-                                                    sums + phase * a.row_taps * a.taps * kLanes<T>);
+  auto add = [&](const Add* tiles, int64_t begin, int64_t end) {
+    const int64_t count = end - begin, parts = (count + most - 1) / most;  // of about one size: short ones wait
+    for (int64_t i = 0; i < parts; ++i) {
+      b.t0 = begin + i * count / parts;
+      tiles[begin + (i + 1) * count / parts - b.t0](a, b);
+    }
+  };
+  const int64_t vectors = (a.width + kLanes<T> - 1) / kLanes<T>;
+  if constexpr (RT == 3 || RT == 5)
+    if (a.x_pixel != 0) {  // runs of pixels that have the same taps
+      constexpr Add broadcast[] = {nullptr, add_gradient<T, RT, TB, false, false>...};
+      b.step = 1;
+      for (b.begin = 0; b.begin < vectors; b.begin = b.end) {
+        b.end = b.begin + 1;
+        while (b.end < vectors && a.classes[b.end] == a.classes[b.begin]) ++b.end;
+        const int32_t* const span = a.spans + 2 * a.classes[b.begin];
+        add(broadcast, span[0], span[1]);
+      }
+      return;
+    }
+  T* const sums = b.sums;
+  b.end = vectors;
+  b.step = a.phases;
+  for (b.begin = 0; b.begin < a.phases && b.begin < vectors; ++b.begin) {
+    b.sums = sums + b.begin * a.row_taps * a.taps * kLanes<T>;
+    add(inner, 0, a.taps);
+    add(outer, 0, a.taps);
+  }
 }
 
 // One row tap: all its sums share the loads of dy, so as many taps as there are registers.
 template <class T, int RT>
-void add_gradients(const RowConvArgs<T>& a, int64_t r0, const T* dy, int64_t dy_row, const T* masks, T* sums) {
+void add_gradients(const RowConvArgs<T>& a, const Products<T>& b) {
   constexpr int most = kTileTaps<RT>;
   if constexpr (most == 8)
-    add_groups<T, RT, 1, 2, 3, 4, 5, 6, 7, 8>(a, r0, dy, dy_row, masks, sums);
+    add_groups<T, RT, 1, 2, 3, 4, 5, 6, 7, 8>(a, b);
   else if constexpr (most == 5)
-    add_groups<T, RT, 1, 2, 3, 4, 5>(a, r0, dy, dy_row, masks, sums);
+    add_groups<T, RT, 1, 2, 3, 4, 5>(a, b);
   else if constexpr (most == 3)
-    add_groups<T, RT, 1, 2, 3>(a, r0, dy, dy_row, masks, sums);
+    add_groups<T, RT, 1, 2, 3>(a, b);
   else
-    add_groups<T, RT, 1, 2>(a, r0, dy, dy_row, masks, sums);
+    add_groups<T, RT, 1, 2>(a, b);
 }
 
 template <class T>
 void kernel_gradient(const RowConvArgs<T>& a, const T* dy, int64_t dy_row, const T* masks, T* sums) {
-  const bool shared = neighbours(a) && a.rows >= kMaxTaps;
-  for (int64_t r = 0; r < a.row_taps;) {
-    const int taps = tile_taps(a.row_taps - r, shared);
+  const bool shared = neighbours(a) && (a.x_pixel != 0 || a.rows >= kMaxTaps);
+  Products<T> b{};
+  b.dy = dy;
+  b.dy_row = dy_row;
+  b.masks = masks;
+  b.sums = sums;
+  while (b.r0 < a.row_taps) {
+    const int taps = tile_taps(a.row_taps - b.r0, shared);
     if (taps == 5)
-      add_gradients<T, 5>(a, r, dy, dy_row, masks, sums);
+      add_gradients<T, 5>(a, b);
     else if (taps == 3)
-      add_gradients<T, 3>(a, r, dy, dy_row, masks, sums);
+      add_gradients<T, 3>(a, b);
     else if (taps == 2)
-      add_gradients<T, 2>(a, r, dy, dy_row, masks, sums);
+      add_gradients<T, 2>(a, b);
     else
-      add_gradients<T, 1>(a, r, dy, dy_row, masks, sums);
-    r += taps;
+      add_gradients<T, 1>(a, b);
+    b.r0 += taps;
   }
 }
 
