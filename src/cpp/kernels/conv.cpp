@@ -100,7 +100,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
     }
     const Vec<T> bias = load(b.weights + (kSpread ? a.classes[v + n] * b.pack : 0) + RT * w_row);
     const int width = width_at<T>(j + n * L, a.width);
-    T* y = b.y + j + n * L;
+    T* y = b.y + a.y_at[v + n];
     for (int h = 0; h < RB; ++h, y += b.y_row) {
       Vec<T> sum = acc[n][h];
       if (b.accumulate) sum = read(y, width) + sum;

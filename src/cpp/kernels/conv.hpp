@@ -31,6 +31,7 @@ struct RowConvArgs {
   const int32_t* classes;
   int64_t phases;
   const int32_t* spans;  // per class the taps [begin, end) that some lane has
+  const int64_t* y_at;   // where the vectors of a row of y begin (forward), whose pixels may stand apart
 };
 
 // How one plane is spread.

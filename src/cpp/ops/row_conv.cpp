@@ -48,6 +48,7 @@ struct RowPlan {
   std::vector<int64_t> offsets;   // tap by tap, channel by channel
   std::vector<int32_t> classes;
   std::vector<int32_t> spans;    // of each class, the first tap of one of its lanes and the one behind the last
+  std::vector<int64_t> y_at;     // where the vectors of an output row begin
   std::vector<char> used;        // of the phases, whether a vector inside has it
   std::vector<int64_t> outside;  // where the vectors begin that have lanes outside the image or the row
   int64_t pad = 0;               // pixels of zeros before a spread row
@@ -96,6 +97,7 @@ struct RowPlan {
         used[v % phases] = 1;
       else
         outside.push_back(j);
+      y_at.push_back(moves() ? j : j + j / filters * (columns.to_step - 1) * filters);
     }
 
     for (int64_t c = 0; c < class_count(); ++c) {
@@ -131,6 +133,8 @@ struct RowPlan {
                               : (residue_of[t] * channels + k) * plane_rows * row + before + shift_of[t] * filters);
   }
 
+  // Whether vectors hold parts of pixels that stand apart in y: rows are made elsewhere and moved.
+  bool moves() const { return columns.to_step > 1 && filters % kernel.lanes != 0; }
   int64_t spread_size() const {
     return !spreads ? 0 : static_cast<int64_t>(residues.size()) * channels * plane_rows * row;
   }
@@ -201,7 +205,8 @@ struct RowPlan {
             .offsets = offsets.data(),
             .classes = classes.data(),
             .phases = phases,
-            .spans = spans.data()};
+            .spans = spans.data(),
+            .y_at = y_at.data()};
   }
 };
 
@@ -263,8 +268,7 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
 
   const int64_t to_row = to_image.w * to_image.channels;
   const bool whole = rows.to_step == 1 && columns.to_step == 1;  // a task's rows have all their pixels
-  // Where the pixels of the output do not stand together, rows are made elsewhere and moved.
-  const int64_t apart = columns.to_step == 1 ? 0 : plan.block_rows * plan.width;
+  const int64_t apart = plan.moves() ? plan.block_rows * plan.width : 0;
   const int64_t partial_size = plan.vectors * plan.kernel.rows * lanes;
   const PerThread<T> spread(plan.spread_size() + partial_size + apart, plan.chunks());
   parallel_for(plan.items(), plan.chunk_items(), [&](int64_t begin, int64_t end) {
@@ -277,7 +281,8 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
       const auto args = plan.spread(item, from, block.data());
       T* const first = to + (item.image * to_image.h + item.h * rows.to_step + rows.to_first) * to_row;
       if (apart == 0) {
-        plan.kernel.forward(args, first, rows.to_step * to_row, weights.data(), partial, accumulate);
+        plan.kernel.forward(args, first + columns.to_first * filters, rows.to_step * to_row, weights.data(), partial,
+                            accumulate);
         if (whole) finish(first, item.count * to_row);
         continue;
       }
