@@ -103,7 +103,7 @@ struct RowPlan {
       const auto lane_pixels = pixels(c);
       auto any = [&](size_t t) {
         return std::any_of(lane_pixels.begin(), lane_pixels.begin() + lanes,
-                           [&](int64_t pixel) { return has(c, pixel, taps[t]); });
+                           [&](int64_t pixel) { return c < phases || has(pixel, taps[t]); });
       };
       while (begin < end && !any(begin)) ++begin;
       while (end > begin && !any(end - 1)) --end;
@@ -145,9 +145,9 @@ struct RowPlan {
       pixel[l] = j < width ? j / filters * columns.from_step : -1 - columns.taps.back().offset;
     return pixel;
   }
-  bool has(int64_t c, int64_t pixel, int64_t tap) const {
+  bool has(int64_t pixel, int64_t tap) const {
     pixel += columns.taps[tap].offset;
-    return c < phases || (pixel >= 0 && pixel < from.w);
+    return pixel >= 0 && pixel < from.w;
   }
 
   // One task: rows [h, h + count) of the output of an image. Chunks of tasks follow from the sizes alone.
@@ -240,24 +240,32 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
   // The kernel and the bias repeated along a row, for each class of vectors.
   const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes, classes = plan.spreads ? plan.class_count() : 1;
   Scratch<T> weights(classes * pack);
+  std::vector<int64_t> filter, at;  // of the lanes from any filter on: which, and where in a row of the kernel
+  for (int64_t i = 0; i < filters + lanes; ++i) {
+    filter.push_back(i < filters ? i : filter[i - filters]);
+    at.push_back(filter[i] / group_filters * b_group + filter[i] % group_filters * b_col);
+  }
   parallel_for(classes, grain_for(2 * pack), [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
       if (c < plan.phases && !plan.used[c] && plan.spreads) continue;
-      const T* b[kMostLanes];
-      T* const bias_of = &weights[(c + 1) * pack - lanes];
+      const int64_t f = plan.first_of(c) % filters;
+      const bool together = !plan.spreads && b_col == 1;  // its lanes in the kernel
       const auto pixels = plan.pixels(c);
-      for (int64_t l = 0; l < lanes; ++l) {
-        const int64_t f = (plan.first_of(c) + l) % filters;
-        b[l] = kernel + f / group_filters * b_group + f % group_filters * b_col;
-        bias_of[l] = bias ? bias[f] : T(0);
-      }
       T* to = &weights[c * pack];
       for (int64_t r = 0; r < row_taps; ++r)
         for (const int64_t t : plan.taps) {
-          const int64_t tap = (rows.taps[r].tap * taps_w + columns.taps[t].tap) * b_tap;
-          for (int64_t k = 0; k < plan.channels; ++k, to += lanes)
-            for (int64_t l = 0; l < lanes; ++l) to[l] = plan.has(c, pixels[l], t) ? b[l][tap + k * b_row] : T(0);
+          const T* const b = kernel + (rows.taps[r].tap * taps_w + columns.taps[t].tap) * b_tap;
+          for (int64_t k = 0; k < plan.channels; ++k)
+            if (together)
+              std::memcpy(to + k * lanes, b + k * b_row + at[f], static_cast<size_t>(lanes) * sizeof(T));
+            else
+              for (int64_t l = 0; l < lanes; ++l) to[k * lanes + l] = b[k * b_row + at[f + l]];
+          if (c >= plan.phases)
+            for (int64_t l = 0; l < lanes; ++l)
+              for (int64_t k = 0; k < plan.channels && !plan.has(pixels[l], t); ++k) to[k * lanes + l] = 0;
+          to += plan.channels * lanes;
         }
+      for (int64_t l = 0; l < lanes; ++l) to[l] = bias ? bias[filter[f + l]] : T(0);
     }
   });
 
@@ -384,7 +392,7 @@ void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, con
     const auto pixels = plan.pixels(c);
     for (const int64_t t : plan.taps)
       for (int64_t k = 0; k < channels; ++k)
-        for (int64_t l = 0; l < lanes; ++l, ++mask) std::memset(mask, plan.has(c, pixels[l], t) ? 0xFF : 0, sizeof(T));
+        for (int64_t l = 0; l < lanes; ++l, ++mask) std::memset(mask, plan.has(pixels[l], t) ? 0xFF : 0, sizeof(T));
   }
 
   const int64_t sums_size = plan.phases * wh.size * plan.all_taps() * lanes, chunks = plan.chunks();
