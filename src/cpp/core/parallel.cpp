@@ -250,6 +250,11 @@ OneThread::~OneThread() { t_one_thread = before_; }
 
 bool in_team() { return t_team != nullptr; }
 
+bool is_serial() {
+  return !t_team &&
+         (t_one_thread || num_threads() == 1 || g_forked.load(std::memory_order_relaxed) || omp_in_parallel());
+}
+
 void run_chunks(int64_t chunks, ChunkFn fn, const void* body) {
   if (Team* team = t_team; team && chunks > 1 && chunks < int64_t{1} << 32) {
     t_team = nullptr;  // a parallel_for inside a chunk runs serially

@@ -49,7 +49,8 @@ class OneThread {
   bool before_;
 };
 
-bool in_team();  // whether parallel_for would hand its chunks to workers that stand by
+bool in_team();    // whether parallel_for would hand its chunks to workers that stand by
+bool is_serial();  // whether parallel_for would run all chunks on this thread
 
 // body(begin, end) over [0, n) in chunks of `grain`. body must not throw or allocate.
 template <class Body>

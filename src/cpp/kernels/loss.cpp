@@ -165,12 +165,11 @@ FASTNN_INLINE void slopes(T* dx, const T* d_loss, const T* state, Targets<T> tar
       total += first<T>(slope.term(read(z + i, width), target(i, width)), width);
     }
     const Vec<T> sum = splat(sum_lanes<T>(total));
-    for (int64_t i = 0; i < classes; i += L) {
-      const int width = width_at<T>(i, classes);
+    for_vectors<T>(classes, [&](int64_t i, int width) {
       Vec<T> c = slope(read(z + i, width), target(i, width), sum) * g;
       if (accumulate) c += read<T>(d + i, width);
       write(d + i, c, width);
-    }
+    });
   }
 }
 // The same with a row in each lane.

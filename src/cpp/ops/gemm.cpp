@@ -16,11 +16,15 @@ namespace {
 constexpr int64_t kRowBlockBytes = 288 * kGemmDepth * sizeof(float);
 // Panels that stay in L2 beside them, and the fewest that a block of A should meet there.
 constexpr int64_t kPanels = 8, kFewPanels = 4;
-// Multiply-adds that a task should hold at least, about 2 us on one thread, and how many tasks are enough.
+// Multiply-adds that a task should hold at least, 1 to 2 us on one thread, and how many tasks are enough; few are
+// enough where more would need blocks of rows, and with them all panels packed first.
 constexpr int64_t kTaskFmas = 128 * 1024;
-constexpr int64_t kTasks = 8;
-// Under this many rows packing B (a read and a write of all of it) costs more than it saves.
+constexpr int64_t kTasks = 8, kFewTasks = 4;
+// Packing B, a read and a write of all of it, costs more than it saves under this many rows, and where its blocks are
+// so small that L2 hands out their rows as they lie (64 x 128 x 128: 10.1 us with packing, 9.1 without; AVX2 17.7
+// and 17.1).
 constexpr int64_t kPackRows = 8;
+constexpr int64_t kPackBytes = 64 * 1024;
 // Multiply-adds per nanosecond and thread, for deciding when threads pay.
 constexpr int64_t kFmaPerWork = 32;
 // A transposed whose columns lie a multiple of this many bytes apart fills few sets of the L1 cache and misses at every
@@ -41,12 +45,12 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
   const auto& kernel = kernels_for<T>().gemm;
   const int64_t nr = kernel.nr, panels = (n + nr - 1) / nr;
   const int64_t depths = std::max<int64_t>(1, (k + kGemmDepth - 1) / kGemmDepth);
-  const bool pack = m >= kPackRows || b.col != 1;
+  const bool pack = b.col != 1 || (m >= kPackRows && std::min(k, kGemmDepth) * n * size > kPackBytes);
 
   // How C is cut changes no bit, so it may follow whether workers stand by (a region of their own costs them more).
   const int64_t fmas = m * n * k;
-  const int64_t tasks =
-      in_team() || fmas >= kChunkWork * kFmaPerWork ? std::clamp<int64_t>(fmas / kTaskFmas, 1, kTasks) : 1;
+  const bool cut = in_team() || (fmas >= kChunkWork * kFmaPerWork && !is_serial());
+  int64_t tasks = cut ? std::clamp<int64_t>(fmas / kTaskFmas, 1, kTasks) : 1;
   // Tasks of all rows pack the panels that they are about to use themselves. Where there are too few columns for that,
   // tasks have blocks of rows, and all panels are packed first, for all of them.
   const int64_t rows_in_cache = kRowBlockBytes / (kGemmDepth * size);
@@ -58,6 +62,7 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
     column_block = std::min(panels, kPanels) * nr;
   }
   while (!enough() && column_block > nr) column_block = (column_block / nr + 1) / 2 * nr;
+  tasks = std::min(tasks, kFewTasks);
   while (!enough() && row_block > 2 * kernel.mr) row_block = (row_block / kernel.mr + 1) / 2 * kernel.mr;
   const int64_t row_tasks = (m + row_block - 1) / row_block;
   const int64_t all = row_tasks * ((n + column_block - 1) / column_block);
@@ -127,10 +132,11 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
         }
       }
       if (finish) {
+        typename Finish<T>::Part part(finish);
         if (columns == c_row)
-          finish(c + i * c_row, rows * columns);
+          part(c + i * c_row, rows * columns);
         else
-          for (int64_t r = i; r < i + rows; ++r) finish(c + r * c_row + j, columns);
+          for (int64_t r = i; r < i + rows; ++r) part(c + r * c_row + j, columns);
       }
     }
   });
