@@ -75,6 +75,12 @@ CONVOLUTIONS = [
     (2, (5, 4), (3, 9), 1, 2, {"padding": "same"}),  # wider than the image
     (1, (4, 4), (2, 17), 1, 2, {"padding": "same"}),  # too wide for rows
     (1, (40, 120), (3, 3), 8, 3, {"padding": "same"}),  # more rows than are spread at a time
+    # Filters of one vector of some instruction set: pixels are broadcast from where they lie.
+    *[(2, (9, 8), (5, 5), 3, f, {"padding": "same"}) for f in (2, 4, 8, 16)],
+    *[(1, (7, 9), (5, 3), 2, f, {"strides": (1, 2), "padding": "same"}) for f in (2, 4, 8, 16)],
+    (1, (4, 9), (5, 5), 2, 16, {"padding": "same"}),  # fewer rows than taps
+    (1, (9, 2), (3, 5), 2, 16, {"padding": "same"}),  # wider than the image
+    (1, (40, 120), (3, 3), 16, 16, {"padding": "same"}),  # more rows than one task's
     # Both sides of the thresholds in filters, channels and taps.
     *[(2, (6, 7), (3, 3), 2, f, {"padding": "same"}) for f in (3, 4, 7, 8, 15, 16)],
     *[(2, (6, 7), (3, 3), c, 2, {"padding": "same"}) for c in (11, 12, 16, 17)],
@@ -396,6 +402,9 @@ ROW_OPS = {
     ),
     "conv2d few filters": lambda x, w: ops.conv2d(
         x, np.tile(w[:, :3], (3, 3, 1, 1)), padding="same"
+    ),
+    "conv2d one vector of filters": lambda x, w: ops.conv2d(
+        x[..., :3], np.tile(w[:3, :16], (5, 5, 1, 1)), padding="same"
     ),
     "conv2d few channels": lambda x, w: ops.conv2d(
         x[..., :2], np.tile(w[:2, :3], (5, 3, 1, 1)), padding="same"

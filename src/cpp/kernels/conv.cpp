@@ -383,24 +383,31 @@ void spread(const SpreadArgs<T>& args) {
 
 template <class T>
 void fold(const FoldArgs<T>& args) {
+  constexpr int L = kLanes<T>;
   const FoldArgs<T> s = args;
-  const int n = static_cast<int>(s.filters);
-  const Vec<T> bias = s.bias ? load_part(s.bias, n) : Vec<T>{};
-  T* y = s.y;
-  for (int64_t u = 0; u < s.pixels; ++u, y += s.y_step) {
-    Vec<T> sum{};
-    const T* products = s.products + u * s.row;
-    for (int64_t t = 0; t < s.taps; ++t, products += s.filters) {
-      const int64_t pixel = u + s.offsets[t];
-      if (pixel >= 0 && pixel < s.from_pixels) sum += load(products + s.offsets[t] * s.row);
+  // Pixels [begin, end) have windows that reach into the vector: those that end behind j and begin before j + L.
+  const int64_t step = s.row - s.filters;
+  int64_t begin = s.first - (s.window - 1) / s.filters, end = s.first, phase = 0;
+  for (int64_t j = 0; j < s.width; j += L) {
+    while ((begin - s.first) * s.filters + s.window <= j) ++begin;
+    while ((end - s.first) * s.filters < j + L) ++end;
+    const int64_t first = begin > 0 ? begin : 0, last = end < s.pixels ? end : s.pixels;
+    const T* from = s.products + first * s.row + j - (first - s.first) * s.filters;
+    Vec<T> sum{}, odd{};  // two chains: one waits for its additions
+    int64_t p = first;
+    for (; p + 2 <= last; p += 2, from += 2 * step) {
+      sum += load(from);
+      odd += load(from + step);
     }
-    if (s.accumulate) sum = load_part(y, n) + sum;
-    sum += bias;
-    // What a whole vector writes too much the next pixels overwrite.
-    if (!s.accumulate && s.y_step == n && (s.pixels - u) * n >= kLanes<T>)
-      store(y, sum);
-    else
-      store_part(y, sum, n);
+    if (p < last) sum += load(from);
+    sum += odd;
+    const int width = width_at<T>(j, s.width);
+    if (s.accumulate) sum = read(s.y + j, width) + sum;
+    if (s.bias) {
+      sum += load(s.bias + phase);
+      phase = (phase + L) % s.filters;
+    }
+    write(s.y + j, sum, width);
   }
 }
 

@@ -19,7 +19,7 @@ template <class T>
 struct RowConvArgs {
   int64_t h, rows;  // rows [h, h + rows) of y
   int64_t width;
-  const T* x;  // spread rows of the image: x_first, x_first + 1, ...; rows outside [0, x_rows) do not exist
+  const T* x;       // spread rows of the image: x_first, x_first + 1, ...; rows outside [0, x_rows) do not exist
   int64_t x_pixel;  // 0, or the rows are not spread: pixels of x so many numbers apart meet the vectors of y
   int64_t x_row, x_first, x_rows;
   int64_t row_step, row_taps;
@@ -46,17 +46,16 @@ struct SpreadArgs {
   int64_t repeat;
 };
 
-// How the taps of a row, multiplied side by side, become the pixels of one row of y.
+// How the taps of a row, multiplied side by side, become one row of y. The products of pixel p are a window of it that
+// begins at number (p - first) * filters.
 template <class T>
 struct FoldArgs {
   T* y;
-  int64_t pixels, y_step;  // of y, pixels y_step numbers apart
-  int64_t filters;         // fewer than lanes
-  const T* products;       // of pixel p, tap t and filter f: products[p * row + t * filters + f]; readable to a vector
-  int64_t row, from_pixels;
-  int64_t taps;
-  const int64_t* offsets;  // pixel u of y and tap t: pixel u + offsets[t], where there is one
-  const T* bias;           // or null
+  int64_t width, filters;
+  const T* products;  // of pixel p: products[p * row + i], i < window, between zeros enough for a vector
+  int64_t row, window;
+  int64_t pixels, first;
+  const T* bias;  // repeated for filters + lanes numbers, or null
   bool accumulate;
 };
 
@@ -69,7 +68,7 @@ struct ConvKernels {
   void (*spread)(const SpreadArgs<T>& args);
   // y = (accumulate ? y : 0) + the sum + bias. weights: per class (row_taps * taps) vectors and one of the bias.
   void (*forward)(const RowConvArgs<T>& args, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate);
-  // y[u] = (accumulate ? y[u] : 0) + the sum of its taps' products + bias
+  // y[j] = (accumulate ? y[j] : 0) + the sum of the windows that hold j, pixel by pixel + bias
   void (*fold)(const FoldArgs<T>& args);
   // sums[phase, r, t] += sum over h and the vectors of that phase of x * dy. masks: per class from `phases` on `taps`
   // vectors, all bits set where the lane counts.

@@ -105,7 +105,7 @@ struct RowPlan {
       const auto lane_pixels = pixels(c);
       auto any = [&](size_t t) {
         return std::any_of(lane_pixels.begin(), lane_pixels.begin() + lanes,
-                           [&](int64_t pixel) { return has(c, pixel, taps[t]); });
+                           [&](int64_t pixel) { return c < phases || has(pixel, taps[t]); });
       };
       while (begin < end && !any(begin)) ++begin;
       while (end > begin && !any(end - 1)) --end;
@@ -149,9 +149,9 @@ struct RowPlan {
       pixel[l] = j < width ? j / filters * columns.from_step : -1 - columns.taps.back().offset;
     return pixel;
   }
-  bool has(int64_t c, int64_t pixel, int64_t tap) const {
+  bool has(int64_t pixel, int64_t tap) const {
     pixel += columns.taps[tap].offset;
-    return c < phases || (pixel >= 0 && pixel < from.w);
+    return pixel >= 0 && pixel < from.w;
   }
 
   // One task: rows [h, h + count) of the output of an image. Chunks of tasks follow from the sizes alone.
@@ -210,6 +210,15 @@ struct RowPlan {
   }
 };
 
+// A row of sums to where its pixels stand.
+template <class T>
+void move_pixels(T* to_row, const Axis& columns, const T* sums, int64_t filters, bool accumulate) {
+  for (int64_t u = 0; u < columns.count; ++u, sums += filters) {
+    T* const pixel = to_row + (u * columns.to_step + columns.to_first) * filters;
+    for (int64_t f = 0; f < filters; ++f) pixel[f] = accumulate ? pixel[f] + sums[f] : sums[f];
+  }
+}
+
 }  // namespace
 
 // Whether tiles of pixels by one vector of filters, which load a number of x for each multiply-add, lose to rows, where
@@ -233,7 +242,8 @@ bool runs_along_rows(const Axis& rows, const Axis& columns, int64_t channels, in
 template <class T>
 bool runs_folded(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups) {
   return groups == 1 && filters < kernels_for<T>().conv.lanes && channels >= kLeastFoldChannels &&
-         columns.from_step == 1 && columns.taps.size() > 1 && !rows.taps.empty();
+         columns.from_step == 1 && columns.taps.size() > 1 && !rows.taps.empty() &&
+         columns.taps.back().offset - columns.taps.front().offset == static_cast<int64_t>(columns.taps.size()) - 1;
 }
 
 template <class T>
@@ -245,24 +255,32 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
   // The kernel and the bias repeated along a row, for each class of vectors.
   const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes, classes = plan.spreads ? plan.class_count() : 1;
   Scratch<T> weights(classes * pack);
+  std::vector<int64_t> filter, at;  // of the lanes from any filter on: which, and where in a row of the kernel
+  for (int64_t i = 0; i < filters + lanes; ++i) {
+    filter.push_back(i < filters ? i : filter[i - filters]);
+    at.push_back(filter[i] / group_filters * b_group + filter[i] % group_filters * b_col);
+  }
   parallel_for(classes, grain_for(2 * pack), [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
       if (c < plan.phases && !plan.used[c] && plan.spreads) continue;
-      const T* b[kMostLanes];
-      T* const bias_of = &weights[(c + 1) * pack - lanes];
+      const int64_t f = plan.first_of(c) % filters;
+      const bool together = !plan.spreads && b_col == 1;  // its lanes in the kernel
       const auto pixels = plan.pixels(c);
-      for (int64_t l = 0; l < lanes; ++l) {
-        const int64_t f = (plan.first_of(c) + l) % filters;
-        b[l] = kernel + f / group_filters * b_group + f % group_filters * b_col;
-        bias_of[l] = bias ? bias[f] : T(0);
-      }
       T* to = &weights[c * pack];
       for (int64_t r = 0; r < row_taps; ++r)
         for (const int64_t t : plan.taps) {
-          const int64_t tap = (rows.taps[r].tap * taps_w + columns.taps[t].tap) * b_tap;
-          for (int64_t k = 0; k < plan.channels; ++k, to += lanes)
-            for (int64_t l = 0; l < lanes; ++l) to[l] = plan.has(c, pixels[l], t) ? b[l][tap + k * b_row] : T(0);
+          const T* const b = kernel + (rows.taps[r].tap * taps_w + columns.taps[t].tap) * b_tap;
+          for (int64_t k = 0; k < plan.channels; ++k)
+            if (together)
+              std::memcpy(to + k * lanes, b + k * b_row + at[f], static_cast<size_t>(lanes) * sizeof(T));
+            else
+              for (int64_t l = 0; l < lanes; ++l) to[k * lanes + l] = b[k * b_row + at[f + l]];
+          if (c >= plan.phases)
+            for (int64_t l = 0; l < lanes; ++l)
+              for (int64_t k = 0; k < plan.channels && !plan.has(pixels[l], t); ++k) to[k * lanes + l] = 0;
+          to += plan.channels * lanes;
         }
+      for (int64_t l = 0; l < lanes; ++l) to[l] = bias ? bias[filter[f + l]] : T(0);
     }
   });
 
@@ -288,11 +306,7 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
       }
       plan.kernel.forward(args, moved, plan.width, weights.data(), partial, false);
       for (int64_t h = 0; h < item.count; ++h)
-        for (int64_t u = 0; u < columns.count; ++u) {
-          T* const pixel = first + h * rows.to_step * to_row + (u * columns.to_step + columns.to_first) * filters;
-          const T* const sum = moved + h * plan.width + u * filters;
-          for (int64_t f = 0; f < filters; ++f) pixel[f] = accumulate ? pixel[f] + sum[f] : sum[f];
-        }
+        move_pixels(first + h * rows.to_step * to_row, columns, moved + h * plan.width, filters, accumulate);
     }
   });
 }
@@ -309,27 +323,32 @@ void SlidingSum<T>::run_folded(const Axis& rows, const Axis& columns) const {
   for (int64_t p = 0; p < panels; ++p)
     for (int64_t r = 0; r < row_taps; ++r)
       for (int64_t j = 0; j < nr; ++j) {
-        const int64_t t = (p * nr + j) / filters, f = (p * nr + j) % filters;
+        const int64_t i = (p * nr + j) / filters, f = (p * nr + j) % filters, t = taps - 1 - i;
         T* const panel = &packed[(p * row_taps + r) * channels * nr + j];
         const T* const b =
-            t < taps ? kernel + (rows.taps[r].tap * taps_w + columns.taps[t].tap) * b_tap + f * b_col : nullptr;
+            i < taps ? kernel + (rows.taps[r].tap * taps_w + columns.taps[t].tap) * b_tap + f * b_col : nullptr;
         for (int64_t k = 0; k < channels; ++k) panel[k * nr] = b ? b[k * b_row] : T(0);
       }
-  std::vector<int64_t> offsets;
-  for (const AxisTap& tap : columns.taps) offsets.push_back(tap.offset);
+  std::vector<T> biases;
+  for (int64_t i = 0; bias && i < filters + conv.lanes; ++i) biases.push_back(bias[i % filters]);
 
   const int64_t to_row = to_image.w * filters, from_row = from_image.w * channels;
-  const int64_t row = n + conv.lanes;  // of the products of a pixel: folding reads whole vectors
+  const int64_t row = n + conv.lanes;  // of the products of a pixel, and zeros
+  const int64_t products_size = conv.lanes + from_image.w * row, width = columns.count * filters;
+  const bool apart = columns.to_step > 1;  // the pixels of the output do not stand together
   const int64_t items = to_image.n * rows.count;
   const int64_t row_fmas = 1 + from_image.w * n * channels * row_taps;
   // Chunks of rows of one image.
   const int64_t chunk = std::clamp<int64_t>((kTaskFmas + row_fmas - 1) / row_fmas, (items + 63) / 64, items);
   const int64_t chunks = (items + chunk - 1) / chunk;
-  const PerThread<T> products(from_image.w * row, chunks);
+  const PerThread<T> products(products_size + (apart ? width : 0), chunks);
   Scratch<const T*> pointers(chunks * 2 * row_taps);
   const bool whole = rows.to_step == 1 && columns.to_step == 1;
   parallel_for(items, chunk, [&](int64_t begin, int64_t end) {
     const auto block = products.take();
+    if (block.fresh()) std::memset(block.data(), 0, static_cast<size_t>(products_size) * sizeof(T));
+    T* const first = block.data() + conv.lanes;
+    T* const moved = block.data() + products_size;
     const T** const a = &pointers[begin / chunk * 2 * row_taps];
     const T** const b = a + row_taps;
     for (int64_t i = begin; i < end; ++i) {
@@ -352,22 +371,22 @@ void SlidingSum<T>::run_folded(const Axis& rows, const Axis& columns) const {
                 .b_row = nr,
                 .b_panel = row_taps * channels * nr,
                 .b_padded = true,
-                .c = block.data(),
+                .c = first,
                 .c_row = row,
                 .bias = nullptr,
                 .accumulate = false});
       T* const y = to + (image * to_image.h + u * rows.to_step + rows.to_first) * to_row;
-      conv.fold({.y = y + columns.to_first * filters,
-                 .pixels = columns.count,
-                 .y_step = columns.to_step * filters,
+      conv.fold({.y = apart ? moved : y,
+                 .width = width,
                  .filters = filters,
-                 .products = block.data(),
+                 .products = first,
                  .row = row,
-                 .from_pixels = from_image.w,
-                 .taps = taps,
-                 .offsets = offsets.data(),
-                 .bias = bias,
-                 .accumulate = accumulate});
+                 .window = n,
+                 .pixels = from_image.w,
+                 .first = columns.taps.back().offset,
+                 .bias = bias ? biases.data() : nullptr,
+                 .accumulate = accumulate && !apart});
+      if (apart) move_pixels(y, columns, moved, filters, accumulate);
       if (whole) finish(y, to_row);
     }
   });
@@ -389,7 +408,7 @@ void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, con
     const auto pixels = plan.pixels(c);
     for (const int64_t t : plan.taps)
       for (int64_t k = 0; k < channels; ++k)
-        for (int64_t l = 0; l < lanes; ++l, ++mask) std::memset(mask, plan.has(c, pixels[l], t) ? 0xFF : 0, sizeof(T));
+        for (int64_t l = 0; l < lanes; ++l, ++mask) std::memset(mask, plan.has(pixels[l], t) ? 0xFF : 0, sizeof(T));
   }
 
   const int64_t sums_size = plan.phases * wh.size * plan.all_taps() * lanes, chunks = plan.chunks();
