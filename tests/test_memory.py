@@ -204,3 +204,64 @@ def test_what_needs_little_runs_where_there_is_no_room_for_what_was_needed_befor
         [sys.executable, "-c", SCARCE], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+LARGE = """
+import resource
+
+import numpy as np
+
+import fastnn
+from fastnn import ops
+
+x = fastnn.Tensor(np.ones(2**22, "float32"))  # 16 MB, 4096 pages or 8 huge ones
+for _ in range(5):
+    ops.relu(x)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    ops.relu(x)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+
+before = resident()
+held = [ops.relu(fastnn.Tensor(np.ones(2**22 + 2**14 * i, "float32"))) for i in range(20)]
+assert resident() - before > 300e6
+del held
+print(resident() - before)
+"""
+
+
+def test_large_blocks_are_kept_for_the_next_results_but_not_many():
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE], capture_output=True, text=True, check=True
+    ).stdout.split()
+    faults, kept = map(int, done)
+    assert faults < 50  # fresh memory: at least 8 a call
+    assert kept < 160e6  # 128 MB are kept
+
+
+GIVEN_UP = """
+import resource
+
+import numpy as np
+
+import fastnn
+from fastnn import ops
+
+held = [ops.relu(fastnn.Tensor(np.ones(2**22, "float32"))) for _ in range(6)]
+del held  # 96 MB in six blocks
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**24, resource.RLIM_INFINITY))
+print(ops.broadcast_to(1.0, (2**24,)).shape)
+"""
+
+
+def test_kept_blocks_are_given_up_where_memory_is_scarce():
+    done = subprocess.run(
+        [sys.executable, "-c", GIVEN_UP], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -325,6 +325,35 @@ def check_against_eager(make, *values):
     return program
 
 
+@pytest.mark.parametrize("shape", [(), (5,), (1, 1), (0, 3), (37, 41, 53), (300, 1001)])
+def test_a_norm_reads_its_values_once(shape):
+    def step(x):
+        with GradientTape() as tape:
+            tape.watch(x)
+            total = ops.sum(ops.square(x), keepdims=True)
+        return [
+            total,
+            ops.sum(ops.square(x), axis=tuple(range(len(shape)))),
+            tape.gradient(total, x),
+        ]
+
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    program = check_against_eager(lambda: step, x)
+    found = names(program)
+    assert found.count("square+sum") == 2
+    assert not {"square", "sum"} & set(found)
+
+
+def test_what_a_norm_cannot_take_in_stays_a_step():
+    def step(x):
+        wanted = ops.square(x)
+        return [ops.sum(wanted), wanted, ops.sum(ops.square(x), axis=0), ops.max(ops.square(x))]
+
+    x = np.random.default_rng(0).standard_normal((7, 9)).astype(np.float32)
+    found = names(check_against_eager(lambda: step, x))
+    assert sorted(found) == ["max", "square", "square", "square", "sum", "sum"]
+
+
 # Where a chunk of moments ends in the middle of a Winograd tile, of a row of pixels and of an image; several groups of
 # filters; few channels (vectors along rows, folded taps); depthwise; pixels by stride and by dilation; an activation.
 @pytest.mark.parametrize(

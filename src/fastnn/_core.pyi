@@ -627,9 +627,9 @@ def mean_absolute_error(y_true: typing.Any, y_pred: typing.Any, sample_weight: t
     ...
 def mean_squared_error(y_true: typing.Any, y_pred: typing.Any, sample_weight: typing.Any, normalizer: typing.Any, reduction: str) -> Tensor:
     ...
-def measure_peak(dtype: typing.Any = 'float32', duration: typing.SupportsFloat | typing.SupportsIndex = 0.1) -> float:
+def measure_peak(dtype: typing.Any = 'float32', duration: typing.SupportsFloat | typing.SupportsIndex = 0.1, all_threads: bool = False) -> float:
     """
-    GFLOP/s of one thread on independent fused multiply-adds in registers: the peak that kernels are held against.
+    GFLOP/s of one thread, or of all that kernels may use at once, on independent fused multiply-adds in registers: the peak that kernels are held against.
     """
 def measure_triad(bytes: typing.SupportsFloat | typing.SupportsIndex, duration: typing.SupportsFloat | typing.SupportsIndex = 0.2) -> float:
     """

@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include <atomic>
 #include <chrono>
 
 #include "bindings/array.hpp"
@@ -22,17 +23,29 @@ double seconds(auto&& body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// Of one thread, or of all that kernels may use at once.
 template <class T>
-double peak_gflops(double duration) {
-  FlushToZero flush;
-  alignas(64) T sink[3] = {T(1.0000001), T(0.9999999), T(0)};
+double peak_gflops(double duration, bool all_threads) {
+  const int64_t threads = all_threads ? num_threads() : 1;
   double best = 0, spent = 0;
-  while (spent < duration) {
-    int64_t fmas = 0;
-    const double time = seconds([&] { fmas = kernels_for<T>().gemm.peak(1 << 20, sink); });
-    best = std::max(best, 2e-9 * static_cast<double>(fmas) / time);
-    spent += time;
-  }
+  auto measure = [&] {
+    while (spent < duration) {
+      std::atomic<int64_t> fmas = 0;
+      const double time = seconds([&] {
+        parallel_for(threads, 1, [&](int64_t, int64_t) {
+          FlushToZero flush;
+          alignas(64) T sink[3] = {T(1.0000001), T(0.9999999), T(0)};
+          fmas += kernels_for<T>().gemm.peak(1 << 20, sink);
+        });
+      });
+      best = std::max(best, 2e-9 * static_cast<double>(fmas) / time);
+      spent += time;
+    }
+  };
+  if (all_threads)
+    with_team(measure);
+  else
+    measure();
   return best;
 }
 
@@ -122,11 +135,12 @@ void bind_runtime(py::module_& m) {
   m.def("scratch_bytes", &scratch_bytes, "Working memory that ops keep on this thread from call to call.");
   m.def(
       "measure_peak",
-      [](py::handle dtype, double duration) {
-        return as_dtype(dtype) == DType::float32 ? peak_gflops<float>(duration) : peak_gflops<double>(duration);
+      [](py::handle dtype, double duration, bool all_threads) {
+        return (as_dtype(dtype) == DType::float32 ? peak_gflops<float> : peak_gflops<double>)(duration, all_threads);
       },
-      py::arg("dtype") = "float32", py::arg("duration") = 0.1,
-      "GFLOP/s of one thread on independent fused multiply-adds in registers: the peak that kernels are held against.");
+      py::arg("dtype") = "float32", py::arg("duration") = 0.1, py::arg("all_threads") = false,
+      "GFLOP/s of one thread, or of all that kernels may use at once, on independent fused multiply-adds in registers: "
+      "the peak that kernels are held against.");
   m.def("measure_triad", &triad_bandwidth, py::arg("bytes"), py::arg("duration") = 0.2,
         "GB/s of y = a x + z on float32 arrays of `bytes` in all, on the threads that kernels may use: the bandwidth "
         "that ops bound by memory are held against. What the processor reads of y before it writes is not counted.");

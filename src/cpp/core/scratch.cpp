@@ -1,9 +1,9 @@
 #include "core/scratch.hpp"
 
 #include <algorithm>
-#include <new>
 #include <vector>
 
+#include "core/blocks.hpp"
 #include "core/error.hpp"
 
 namespace fastnn {
@@ -11,9 +11,8 @@ namespace fastnn {
 namespace {
 
 constexpr size_t kLine = 64;
-constexpr std::align_val_t kAlignment{kLine};
 
-std::byte* allocate(size_t bytes) { return static_cast<std::byte*>(::operator new(bytes, kAlignment, std::nothrow)); }
+std::byte* allocate(size_t bytes) { return static_cast<std::byte*>(take_block(bytes)); }
 
 // One block, as large as the most that an op ever had, cut in the order of the calls. What does not fit while that is
 // being learnt has memory of its own.
@@ -26,7 +25,7 @@ struct Stack {
   size_t size = 0, used = 0;   // of the block
   size_t taken = 0, most = 0;  // in all
   std::vector<Part> parts;
-  ~Stack() { ::operator delete(block, kAlignment); }
+  ~Stack() { free_block(block, size); }
 };
 thread_local Stack t_stack;
 
@@ -36,7 +35,7 @@ std::byte* scratch_push(size_t bytes) {
   Stack& s = t_stack;
   bytes = (bytes + kLine - 1) / kLine * kLine;
   if (s.parts.empty() && s.size < s.most) {
-    ::operator delete(s.block, kAlignment);
+    free_block(s.block, s.size);
     s.block = allocate(s.most);
     s.size = s.block ? s.most : 0;
     if (!s.block) s.most = 0;  // there was room for it once; what is asked for now may be little
@@ -59,7 +58,7 @@ void scratch_pop() {
   s.parts.pop_back();
   s.taken -= part.bytes;
   if (part.apart)
-    ::operator delete(part.apart, kAlignment);
+    free_block(part.apart, part.bytes);
   else
     s.used -= part.bytes;
 }

@@ -1,22 +1,14 @@
 #include "core/tensor.hpp"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <cstring>
-#include <new>
+
+#include "core/blocks.hpp"
 
 namespace fastnn {
 
 namespace {
-constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
-// From here on memory starts on a huge page and asks for more of them: an arena of 100 MB is 50 entries of the TLB
-// instead of 25,000.
-constexpr size_t kHugePage = size_t{1} << 21;
-std::align_val_t alignment_of(size_t bytes) {
-  return std::align_val_t{bytes >= 2 * kHugePage ? kHugePage : kAlignment};
-}
+// Behind the end of memory: it keeps the pointer of a tensor without elements valid and aligned.
+constexpr size_t kSpare = 64;
 
 uint64_t next_id() {
   static std::atomic<uint64_t> counter{1};
@@ -32,12 +24,8 @@ void note_change() { g_changes.fetch_add(1, std::memory_order_relaxed); }
 
 std::shared_ptr<Storage> Storage::allocate(size_t bytes) {
   std::shared_ptr<Storage> storage(new Storage);
-  // One spare vector behind the end keeps a zero-sized tensor's pointer valid and aligned.
-  void* data = ::operator new(bytes + kAlignment, alignment_of(bytes), std::nothrow);
+  void* data = take_block(bytes + kSpare);
   if (!data) throw MemoryError(cat("could not allocate ", bytes, " bytes for a tensor"));
-#if defined(__linux__)
-  if (bytes >= 2 * kHugePage) madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
   storage->data_ = static_cast<std::byte*>(data);
   storage->bytes_ = bytes;
   return storage;
@@ -57,7 +45,7 @@ Storage::~Storage() {
   if (release_)
     release_(owner_);
   else
-    ::operator delete(data_, alignment_of(bytes_));
+    free_block(data_, bytes_ + kSpare);
 }
 
 Tensor Tensor::make(const Spec& spec) {

@@ -22,6 +22,7 @@ class Fuser {
     for (size_t n = 0; n < nodes_.size(); ++n) fold(n);
     for (size_t n = 0; n < nodes_.size(); ++n) loss_with_gradient(n);
     for (size_t n = 0; n < nodes_.size(); ++n) relu_after_pool(n);
+    for (size_t n = 0; n < nodes_.size(); ++n) activation_into_reader(n);
     for (size_t n = 0; n < nodes_.size(); ++n) activation_into_producer(n);
     for (size_t n = 0; n < nodes_.size(); ++n) moments_into_producer(n);
     for (size_t n = 0; n < nodes_.size(); ++n) derivative_into_consumer(n);
@@ -184,6 +185,20 @@ class Fuser {
     }
     *pool = std::move(new_relu);
     relu = std::move(new_pool);
+    index();
+  }
+
+  // op(f(x)) as one node, where nobody else wants f(x).
+  void activation_into_reader(size_t n) {
+    Node& node = nodes_[n];
+    Node* from = dead_[n] || node.x.empty() ? nullptr : producer(node.x[0]);
+    const auto activation = from ? from->op->activation() : std::nullopt;
+    if (!activation || sole_reader(node.x[0]) != &node || !is_there(from->x[0], number(from), n)) return;
+    auto fused = node.op->preceded_by(*activation, node.x[0].spec());
+    if (!fused) return;
+    node.op = std::move(fused);
+    node.x[0] = from->x[0];
+    dead_[number(from)] = 1;
     index();
   }
 

@@ -1,6 +1,5 @@
-// A Program: a recorded graph compiled for its shapes. Nodes that nothing needs are gone, every value has its place in
-// one arena (by liveness), and a run is a flat list of kernel calls: no Python, no shape rule and no allocation of
-// tensors. Compiled once, it never changes; each run has a workspace of its own.
+// A Program: a recorded graph compiled for its shapes. A run of its Plan is a flat list of kernel calls: no Python, no
+// shape rule and no allocation of tensors. Compiled once, it never changes; each run has a workspace of its own.
 #pragma once
 #include <limits>
 #include <memory>
@@ -9,7 +8,7 @@
 #include <vector>
 
 #include "graph/arenas.hpp"
-#include "graph/graph.hpp"
+#include "graph/plan.hpp"
 
 namespace fastnn {
 
@@ -53,30 +52,14 @@ class Program {
   };
   std::vector<StepTime> profile(Tensors feeds, int repeats);
 
-  const std::vector<Spec>& feed_specs() const { return feed_specs_; }  // an open first dimension is unknown
-  int64_t capacity() const { return capacity_; }
-  size_t steps() const { return steps_.size(); }
-  size_t arena_bytes() const { return arena_bytes_; }
-  size_t value_bytes() const { return value_bytes_; }  // if every value had memory of its own
-  std::string dump() const;
+  const std::vector<Spec>& feed_specs() const { return plan_.feed_specs; }  // an open first dimension is unknown
+  int64_t capacity() const { return plan_.capacity; }
+  size_t steps() const { return plan_.steps.size(); }
+  size_t arena_bytes() const { return plan_.arena_bytes; }
+  size_t value_bytes() const { return plan_.value_bytes; }  // if every value had memory of its own
+  std::string dump() const { return plan_.dump(); }
 
  private:
-  enum class Place { feed, arena, bound };  // bound: a variable or a constant, at its own address
-  struct Value {
-    Spec spec;
-    Place place = Place::arena;
-    Tensor bound;
-    int feed = -1;
-    int root = -1;  // the value whose memory this one is (a view, or an accumulation in place); itself if none
-    int first = -1, last = -1;  // steps between which a root's memory is in use
-    size_t offset = 0;
-  };
-  struct Step {
-    OpPtr op;
-    std::vector<int> x, y;  // values
-    std::string scope = {};
-    bool backward = false;
-  };
   // The calls of a run on some number of rows: fewer than the capacity use the beginning of every place in the arena.
   struct Layout {
     int64_t rows;
@@ -100,11 +83,6 @@ class Program {
     std::vector<Layout> layouts;  // those used last, the last one at the end
   };
 
-  void find_scopes(const std::vector<Node>& recorded);
-  void plan();
-  bool looks_long() const;
-  size_t place(const std::vector<int>& order);  // gives these values their offsets; the bytes it took
-  std::vector<Spec> specs_for(int64_t rows) const;
   Layout make_layout(const std::shared_ptr<Storage>& arena, int64_t rows) const;
   Layout& layout_for(Workspace& workspace, int64_t rows) const;
   std::unique_ptr<Workspace> take_workspace();
@@ -118,14 +96,8 @@ class Program {
   void run_steps(double team_pays, const Body& body, int64_t rows = 0);
   int64_t check_feeds(Tensors feeds, bool rows_differ) const;  // the number of rows, 0 where it is not open
 
-  std::vector<Value> values_;
-  std::vector<Step> steps_;
-  std::vector<Spec> feed_specs_;
-  int64_t capacity_;
-  std::vector<int> fetches_;
-  size_t arena_bytes_ = 0, value_bytes_ = 0;
-  bool looks_long_ = false;
-  bool calls_user_ = false;  // a step does; then each kernel opens a region of its own
+  const Plan plan_;
+  const bool looks_long_;
   std::mutex mutex_;
   std::shared_ptr<Arenas> arenas_;
   std::vector<std::unique_ptr<Workspace>> idle_;  // their arenas may be in use by another program meanwhile

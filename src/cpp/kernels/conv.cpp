@@ -49,12 +49,13 @@ struct Block {
   bool accumulate;
 };
 
-template <class T, int RB, int RT, int V>
+template <class T, int RB, int RT, int V, bool kSpread>
 FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64_t v) {
   constexpr int L = kLanes<T>;
   const int64_t j = v * L, x_row = a.row_step * a.x_row, w_row = a.taps * L;
   T* const partial = b.partial + v * kMaxRows * L;
-  const T* x = a.x + ((a.h + b.h) * a.row_step + a.row_offsets[b.r] - a.x_first) * a.x_row + j;
+  const int64_t x_step = kSpread ? L : a.x_pixel;
+  const T* x = a.x + ((a.h + b.h) * a.row_step + a.row_offsets[b.r] - a.x_first) * a.x_row + v * x_step;
   const T* w[V];
   Vec<T> acc[V][RB];
   int64_t t_begin = a.taps, t_end = 0;
@@ -64,7 +65,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
     if (span[1] > t_end) t_end = span[1];
   }
   for (int n = 0; n < V; ++n) {
-    w[n] = b.weights + a.classes[v + n] * b.pack + t_begin * L;
+    w[n] = b.weights + (kSpread ? a.classes[v + n] * b.pack : 0) + t_begin * L;
     for (int h = 0; h < RB; ++h) acc[n][h] = b.first ? Vec<T>{} : load(partial + (n * kMaxRows + h) * L);
   }
   auto add = [&](auto all) {
@@ -80,7 +81,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
         if (!all && (i < b.begin || i >= b.end)) continue;
 #pragma GCC unroll 2
         for (int n = 0; n < V; ++n) {
-          const Vec<T> value = load(from + n * L);
+          const Vec<T> value = kSpread ? load(from + n * x_step) : splat(from[n * x_step]);
 #pragma GCC unroll 5
           for (int r = 0; r < RT; ++r)
             if (i - r >= 0 && i - r < RB) acc[n][i - r] = fma(value, ws[n][r], acc[n][i - r]);
@@ -97,7 +98,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
       for (int h = 0; h < RB; ++h) store(partial + (n * kMaxRows + h) * L, acc[n][h]);
       continue;
     }
-    const Vec<T> bias = load(b.weights + a.classes[v + n] * b.pack + RT * w_row);
+    const Vec<T> bias = load(b.weights + (kSpread ? a.classes[v + n] * b.pack : 0) + RT * w_row);
     const int width = width_at<T>(j + n * L, a.width);
     T* y = b.y + j + n * L;
     for (int h = 0; h < RB; ++h, y += b.y_row) {
@@ -107,32 +108,41 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
     }
   }
 }
-template <class T, int RB, int RT>
+template <class T, int RB, int RT, bool kSpread>
 void add_block(const RowConvArgs<T>& a, const Block<T>& b) {
   const int64_t vectors = (a.width + kLanes<T> - 1) / kLanes<T>;
-  int64_t v = 0;
-  if constexpr (kVectorBytes == 64)  // registers enough for two
-    for (; v + 2 <= vectors; v += 2) add_vectors<T, RB, RT, 2>(a, b, v);
-  for (; v < vectors; ++v) add_vectors<T, RB, RT, 1>(a, b, v);
+  auto inside = [&](int64_t v) { return a.classes[v] < a.phases; };
+  for (int64_t v = 0; v < vectors;) {
+    if constexpr (kVectorBytes == 64)  // registers enough for two; a pixel that is not spread has no zeros beside it
+      if (v + 2 <= vectors && (kSpread || (inside(v) && inside(v + 1)))) {
+        add_vectors<T, RB, RT, 2, kSpread>(a, b, v);
+        v += 2;
+        continue;
+      }
+    add_vectors<T, RB, RT, 1, kSpread>(a, b, v++);
+  }
 }
 
 template <class T>
 using AddBlock = void (*)(const RowConvArgs<T>&, const Block<T>&);
-template <class T, int RT>
+template <class T, int RT, bool kSpread>
 constexpr AddBlock<T> kAddBlocks[kMaxRows + 1] = {nullptr,
-                                                  add_block<T, 1, RT>,
-                                                  add_block<T, 2, RT>,
-                                                  add_block<T, 3, RT>,
-                                                  add_block<T, 4, RT>,
-                                                  add_block<T, 5, RT>,
-                                                  add_block<T, 6, RT>,
-                                                  add_block<T, 7, RT>,
-                                                  add_block<T, 8, RT>};
+                                                  add_block<T, 1, RT, kSpread>,
+                                                  add_block<T, 2, RT, kSpread>,
+                                                  add_block<T, 3, RT, kSpread>,
+                                                  add_block<T, 4, RT, kSpread>,
+                                                  add_block<T, 5, RT, kSpread>,
+                                                  add_block<T, 6, RT, kSpread>,
+                                                  add_block<T, 7, RT, kSpread>,
+                                                  add_block<T, 8, RT, kSpread>};
 
 template <class T>
 void forward(const RowConvArgs<T>& a, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate) {
-  constexpr const AddBlock<T>* add[kMaxTaps + 1] = {nullptr,          kAddBlocks<T, 1>, kAddBlocks<T, 2>,
-                                                    kAddBlocks<T, 3>, nullptr,          kAddBlocks<T, 5>};
+  constexpr const AddBlock<T>* spread[kMaxTaps + 1] = {
+      nullptr, kAddBlocks<T, 1, true>, kAddBlocks<T, 2, true>, kAddBlocks<T, 3, true>, nullptr, kAddBlocks<T, 5, true>};
+  constexpr const AddBlock<T>* broadcast[kMaxTaps + 1] = {
+      nullptr, nullptr, nullptr, kAddBlocks<T, 3, false>, nullptr, kAddBlocks<T, 5, false>};
+  const auto& add = a.x_pixel == 0 ? spread : broadcast;
   constexpr int L = kLanes<T>;
   const bool shared = neighbours(a);
   const int64_t blocks = (a.rows + kMaxRows - 1) / kMaxRows;
@@ -165,101 +175,172 @@ constexpr int kSumRegisters = kVectorBytes == 64 ? 25 : 10;
 template <int RT>
 constexpr int kTileTaps = kSumRegisters / RT < 8 ? kSumRegisters / RT : 8;
 
-// One vector j of the rows, added to acc.
-template <class T, int RT, int TB, bool kMasked>
-FASTNN_INLINE void add_products(Vec<T> (&acc)[RT][TB], const RowConvArgs<T>& a, int64_t r0, const int64_t* offsets,
-                                int64_t j, const T* dy, int64_t dy_row, const T* masks) {
+// The vectors that one call goes over, and the sums that it adds to.
+template <class T>
+struct Products {
+  int64_t r0, t0;  // first taps
+  int64_t begin, end, step;
+  const T* dy;
+  int64_t dy_row;
+  const T* masks;
+  T* sums;  // of tap (0, 0)
+};
+
+// Of spread rows the vectors inside or (kMasked) those with lanes outside; of others all. a.rows >= RT.
+template <class T, int RT, int TB, bool kSpread, bool kMasked>
+void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
+  const int64_t r0 = b.r0, t0 = b.t0, dy_row = b.dy_row;
   constexpr int L = kLanes<T>;
-  const int width = width_at<T>(j, a.width);
-  const int64_t first = a.h * a.row_step + a.row_offsets[r0];
-  const T* x = a.x + (first - a.x_first) * a.x_row + j;
   // Step i: row first + i * row_step of x meets rows i - r of dy.
-  int64_t begin = 0, end = a.rows + RT - 1;
+  const int64_t rows = a.rows, first = a.h * a.row_step + a.row_offsets[r0], x_row = a.row_step * a.x_row;
+  int64_t begin = 0, end = rows + RT - 1;
   while (begin < end && first + begin * a.row_step < 0) ++begin;
   while (end > begin && first + (end - 1) * a.row_step >= a.x_rows) --end;
-  auto step = [&](int64_t i, auto inside) {
-    Vec<T> xs[TB];
-    for (int t = 0; t < TB; ++t) {
-      xs[t] = load(x + i * a.row_step * a.x_row + offsets[t]);
-      if (kMasked) xs[t] = as_float<T>(as_int<T>(xs[t]) & as_int<T>(load(masks + t * L)));
-    }
-#pragma GCC unroll 5
-    for (int r = 0; r < RT; ++r) {
-      if (!inside && (i < r || i - r >= a.rows)) continue;
-      const T* p = dy + (i - r) * dy_row + j;
-      const Vec<T> d = kMasked ? read(p, width) : load(p);
-      for (int t = 0; t < TB; ++t)
-        acc[r][t] = fma(xs[t], kMasked ? as_float<T>(as_int<T>(d) & as_int<T>(load(masks + t * L))) : d, acc[r][t]);
-    }
-  };
-  int64_t i = begin;
-  for (; i < end && i < RT - 1; ++i) step(i, No{});
-  for (; i < end && i < a.rows; ++i) step(i, Yes{});
-  for (; i < end; ++i) step(i, No{});
-}
-
-template <class T, int RT, int TB>
-void add_gradient(const RowConvArgs<T>& a, int64_t r0, int64_t t0, int64_t phase, const T* dy, int64_t dy_row,
-                  const T* masks, T* sums) {
-  constexpr int L = kLanes<T>;
   Vec<T> acc[RT][TB] = {};
-  for (int64_t v = phase; v * L < a.width; v += a.phases) {
+  for (int64_t v = b.begin; v < b.end; v += b.step) {
     const int64_t outside = a.classes[v] - a.phases;
     const int32_t* const span = a.spans + 2 * a.classes[v];
-    if (t0 + TB <= span[0] || t0 >= span[1]) continue;
-    if (outside < 0)
-      add_products<T, RT, TB, false>(acc, a, r0, a.offsets + t0, v * L, dy, dy_row, nullptr);
-    else
-      add_products<T, RT, TB, true>(acc, a, r0, a.offsets + t0, v * L, dy, dy_row, masks + (outside * a.taps + t0) * L);
+    if (kSpread && ((outside >= 0) != kMasked || t0 + TB <= span[0] || t0 >= span[1])) continue;
+    const int64_t j = v * L;
+    const int width = width_at<T>(j, a.width);
+    const T* const x = a.x + (first - a.x_first) * a.x_row + (kSpread ? j : v * a.x_pixel);
+    const T* xs[TB];
+    Mask<T> counts[TB];
+    for (int t = 0; t < TB; ++t) {
+      xs[t] = x + a.offsets[t0 + t];
+      counts[t] = kMasked ? as_int<T>(load(b.masks + (outside * a.taps + t0 + t) * L)) : Mask<T>{};
+    }
+    auto step = [&](int64_t i, int r_begin, int r_end) {
+      Vec<T> x_i[TB];
+      for (int t = 0; t < TB; ++t) x_i[t] = kSpread ? load(xs[t] + i * x_row) : splat(xs[t][i * x_row]);
+      const T* p = b.dy + (i - r_begin) * dy_row + j;
+#pragma GCC unroll 5
+      for (int r = 0; r < RT; ++r) {
+        if (r < r_begin || r >= r_end) continue;
+        const Vec<T> d = kMasked ? load_part(p, width) : load(p);
+        p -= dy_row;
+        for (int t = 0; t < TB; ++t)
+          acc[r][t] = kMasked ? fma_where<T>(counts[t], x_i[t], d, acc[r][t]) : fma(x_i[t], d, acc[r][t]);
+      }
+    };
+#pragma GCC unroll 4
+    for (int i = 0; i < RT - 1; ++i)
+      if (i >= begin && i < end) step(i, 0, i + 1);
+    for (int64_t i = begin < RT - 1 ? RT - 1 : begin; i < rows && i < end; ++i) step(i, 0, RT);
+#pragma GCC unroll 4
+    for (int i = 0; i < RT - 1; ++i)
+      if (rows + i >= begin && rows + i < end) step(rows + i, i + 1, RT);
   }
   for (int r = 0; r < RT; ++r)
     for (int t = 0; t < TB; ++t) {
-      T* to = sums + ((r0 + r) * a.taps + t0 + t) * L;
+      T* to = b.sums + ((r0 + r) * a.taps + t0 + t) * L;
       store(to, load(to) + acc[r][t]);
     }
 }
 
 template <class T, int RT, int... TB>
-void add_groups(const RowConvArgs<T>& a, int64_t r0, const T* dy, int64_t dy_row, const T* masks, T* sums) {
-  using Add = void (*)(const RowConvArgs<T>&, int64_t, int64_t, int64_t, const T*, int64_t, const T*, T*);
-  constexpr Add tiles[] = {nullptr, add_gradient<T, RT, TB>...};
+void add_groups(const RowConvArgs<T>& a, Products<T> b) {
+  using Add = void (*)(const RowConvArgs<T>&, const Products<T>&);
+  constexpr Add inner[] = {nullptr, add_gradient<T, RT, TB, true, false>...};
+  constexpr Add outer[] = {nullptr, add_gradient<T, RT, TB, true, true>...};
   constexpr int64_t most = sizeof...(TB);
-  for (int64_t phase = 0; phase < a.phases && phase * kLanes<T> < a.width; ++phase)
-    for (int64_t t = 0; t < a.taps; t += most)
-      tiles[a.taps - t < most ? a.taps - t : most](a, r0, t, phase, dy, dy_row, masks,
-                                                   sums + phase * a.row_taps * a.taps * kLanes<T>);
+  auto add = [&](const Add* tiles, int64_t begin, int64_t end) {
+    const int64_t count = end - begin, parts = (count + most - 1) / most;  // of about one size: short ones wait
+    for (int64_t i = 0; i < parts; ++i) {
+      b.t0 = begin + i * count / parts;
+      tiles[begin + (i + 1) * count / parts - b.t0](a, b);
+    }
+  };
+  const int64_t vectors = (a.width + kLanes<T> - 1) / kLanes<T>;
+  if constexpr (RT == 3 || RT == 5)
+    if (a.x_pixel != 0) {  // runs of pixels that have the same taps
+      constexpr Add broadcast[] = {nullptr, add_gradient<T, RT, TB, false, false>...};
+      b.step = 1;
+      for (b.begin = 0; b.begin < vectors; b.begin = b.end) {
+        b.end = b.begin + 1;
+        while (b.end < vectors && a.classes[b.end] == a.classes[b.begin]) ++b.end;
+        const int32_t* const span = a.spans + 2 * a.classes[b.begin];
+        add(broadcast, span[0], span[1]);
+      }
+      return;
+    }
+  T* const sums = b.sums;
+  b.end = vectors;
+  b.step = a.phases;
+  for (b.begin = 0; b.begin < a.phases && b.begin < vectors; ++b.begin) {
+    b.sums = sums + b.begin * a.row_taps * a.taps * kLanes<T>;
+    add(inner, 0, a.taps);
+    add(outer, 0, a.taps);
+  }
 }
 
 // One row tap: all its sums share the loads of dy, so as many taps as there are registers.
 template <class T, int RT>
-void add_gradients(const RowConvArgs<T>& a, int64_t r0, const T* dy, int64_t dy_row, const T* masks, T* sums) {
+void add_gradients(const RowConvArgs<T>& a, const Products<T>& b) {
   constexpr int most = kTileTaps<RT>;
   if constexpr (most == 8)
-    add_groups<T, RT, 1, 2, 3, 4, 5, 6, 7, 8>(a, r0, dy, dy_row, masks, sums);
+    add_groups<T, RT, 1, 2, 3, 4, 5, 6, 7, 8>(a, b);
   else if constexpr (most == 5)
-    add_groups<T, RT, 1, 2, 3, 4, 5>(a, r0, dy, dy_row, masks, sums);
+    add_groups<T, RT, 1, 2, 3, 4, 5>(a, b);
   else if constexpr (most == 3)
-    add_groups<T, RT, 1, 2, 3>(a, r0, dy, dy_row, masks, sums);
+    add_groups<T, RT, 1, 2, 3>(a, b);
   else
-    add_groups<T, RT, 1, 2>(a, r0, dy, dy_row, masks, sums);
+    add_groups<T, RT, 1, 2>(a, b);
 }
 
 template <class T>
 void kernel_gradient(const RowConvArgs<T>& a, const T* dy, int64_t dy_row, const T* masks, T* sums) {
-  const bool shared = neighbours(a);
-  for (int64_t r = 0; r < a.row_taps;) {
-    const int taps = tile_taps(a.row_taps - r, shared);
+  const bool shared = neighbours(a) && (a.x_pixel != 0 || a.rows >= kMaxTaps);
+  Products<T> b{};
+  b.dy = dy;
+  b.dy_row = dy_row;
+  b.masks = masks;
+  b.sums = sums;
+  while (b.r0 < a.row_taps) {
+    const int taps = tile_taps(a.row_taps - b.r0, shared);
     if (taps == 5)
-      add_gradients<T, 5>(a, r, dy, dy_row, masks, sums);
+      add_gradients<T, 5>(a, b);
     else if (taps == 3)
-      add_gradients<T, 3>(a, r, dy, dy_row, masks, sums);
+      add_gradients<T, 3>(a, b);
     else if (taps == 2)
-      add_gradients<T, 2>(a, r, dy, dy_row, masks, sums);
+      add_gradients<T, 2>(a, b);
     else
-      add_gradients<T, 1>(a, r, dy, dy_row, masks, sums);
-    r += taps;
+      add_gradients<T, 1>(a, b);
+    b.r0 += taps;
   }
 }
+
+// Every vector of a plane as a permutation of one vector of the image, phase after phase until the filters repeat; a
+// store for each number instead takes a fourth of the time of a whole 5 x 5 sum from one channel to six filters.
+template <class T>
+struct Repetition {
+  static constexpr int L = kLanes<T>;
+  int phases = 0;    // 0: not so
+  int64_t pixels;    // of all phases
+  int64_t pixel[L];  // the first of a phase
+  Mask<T> lane_of[L];
+
+  explicit Repetition(const SpreadArgs<T>& s) {
+    if (L * sizeof(T) < 32 || s.groups != 1 || s.repeat >= L) return;  // no such instruction, or no such vectors
+    int64_t p = 0, i = 0;
+    int n = 0;
+    do {
+      pixel[n] = p;
+      for (int l = 0; l < L; ++l) {
+        const int64_t lane = (p - pixel[n]) * s.pixel_step;
+        if (lane >= L) return;
+        lane_of[n][l] = static_cast<Int<T>>(lane);
+        if (++i == s.repeat) {
+          i = 0;
+          ++p;
+        }
+      }
+      ++n;
+    } while (i != 0);
+    pixels = p;
+    phases = n;
+  }
+};
 
 template <class T>
 void spread(const SpreadArgs<T>& args) {
@@ -267,6 +348,7 @@ void spread(const SpreadArgs<T>& args) {
   const SpreadArgs<T> s = args;  // a local copy: stores might change the arguments, for all the compiler knows
   const bool whole = s.group_step == 1 && s.pixel_step == s.groups;
   const int64_t runs = whole ? 1 : s.pixels, run = whole ? s.pixels * s.groups : s.groups;
+  const Repetition<T> repetition(s);
   T* row = s.to;
   const T* from_row = s.from;
   for (int64_t h = 0; h < s.rows; ++h, row += s.to_row, from_row += s.from_row) {
@@ -278,6 +360,15 @@ void spread(const SpreadArgs<T>& args) {
     } else if (s.repeat == 1) {
       for (int64_t p = 0; p < s.pixels; ++p, from += s.pixel_step)
         for (int64_t g = 0; g < s.groups; ++g) *to++ = from[g * s.group_step];
+    } else if (repetition.phases > 0) {
+      T* vector = to;
+      const int64_t size = (s.pixels - 1) * s.pixel_step + 1;
+      for (int64_t p = 0; p < s.pixels; p += repetition.pixels)
+        for (int n = 0; n < repetition.phases && p + repetition.pixel[n] < s.pixels; ++n, vector += L) {
+          const int64_t i = (p + repetition.pixel[n]) * s.pixel_step;
+          store(vector, permute<T>(read(from + i, width_at<T>(i, size)), repetition.lane_of[n]));
+        }
+      to += s.pixels * s.repeat;
     } else {
       // Whole vectors; what they write too much is overwritten.
       for (int64_t p = 0; p < s.pixels; ++p, from += s.pixel_step)

@@ -4,8 +4,8 @@
 //   C[i, j] = (accumulate ? C[i, j] : 0) + sum_t sum_k A_t[i, k] * B_t[k, j] + bias[j]
 //
 // M rows, N columns, K products per tap. The sum of one element is a single chain of fma in the order (t, k), whatever
-// tile it falls into, so a row's bits do not depend on the batch it sits in. `accumulate` adds the finished sum to C;
-// C is never read without it (it may hold NaN).
+// tile it falls into, so a row's bits do not depend on the batch it sits in; with `chain`, a chain for every so many k,
+// which are added in order. `accumulate` adds the finished sum to C; C is never read without it (it may hold NaN).
 #pragma once
 #include <cstdint>
 
@@ -24,6 +24,10 @@ struct GemmArgs {
   int64_t c_row;
   const T* bias;  // (N) or null
   bool accumulate;
+  int64_t chain = 0;  // or 0: all of k
+  // What the caller reads next: brought into L2 line by line between the taps, where a burst of so many would wait.
+  const T* ahead = nullptr;
+  int64_t ahead_size = 0;
 };
 
 template <class T>

@@ -40,11 +40,10 @@ FASTNN_INLINE T largest_of(const T* z, int64_t n) {
   return max_lanes<T>(max<T>(max<T>(m[0], m[1]), max<T>(m[2], m[3])));
 }
 
+// Of each row the largest logit and the sum of exponentials relative to it, or 0 and the sum of probabilities.
 template <class T>
-void cross_entropy(T* loss, T* state, Targets<T> targets, const T* y_pred, int64_t rows, int64_t classes,
-                   bool from_logits) {
+FASTNN_INLINE void sums(T* state, const T* y_pred, int64_t rows, int64_t classes, bool from_logits) {
   constexpr int L = kLanes<T>;
-  const Smooth<T> smooth(targets.smoothing, static_cast<T>(classes));
   for (int64_t r = 0; r < rows; ++r) {
     const T* z = y_pred + r * classes;
     Vec<T> m{}, sum{};
@@ -56,12 +55,52 @@ void cross_entropy(T* loss, T* state, Targets<T> targets, const T* y_pred, int64
     } else {
       for (int64_t i = 0; i < classes; i += L) sum += read(z + i, width_at<T>(i, classes));
     }
-    const Vec<T> s = splat(sum_lanes<T>(sum));
     state[2 * r] = m[0];
-    state[2 * r + 1] = s[0];
-    if (targets.labels) continue;
-    const Vec<T> log_s = from_logits ? log<T>(s) : s;
-    const T* t = targets.dense + r * classes;
+    state[2 * r + 1] = sum_lanes<T>(sum);
+  }
+}
+// The same with a row in each lane.
+template <class T>
+FASTNN_INLINE void short_sums(T* state, const T* y_pred, int64_t rows, int64_t classes, bool from_logits) {
+  constexpr int L = kLanes<T>;
+  for (int64_t r = 0; r < rows; r += L) {
+    const int width = width_at<T>(r, rows);
+    T z[kShortRow * L], m[L], s[L];
+    turn_in(z, y_pred + r * classes, width, classes);
+    Vec<T> largest{}, sum{};
+    if (from_logits) {
+      largest = splat(-kInfinity<T>);
+      for (int64_t i = 0; i < classes; ++i) largest = max<T>(largest, load(z + i * L));
+      for (int64_t i = 0; i < classes; ++i) sum += exp<T>(load(z + i * L) - largest);
+    } else {
+      for (int64_t i = 0; i < classes; ++i) sum += load(z + i * L);
+    }
+    store(m, largest);
+    store(s, sum);
+    for (int i = 0; i < width; ++i) {
+      state[2 * (r + i)] = m[i];
+      state[2 * (r + i) + 1] = s[i];
+    }
+  }
+}
+
+// What rows [r, r + width) hold in turn, a lane for each.
+template <class T, class Value>
+FASTNN_INLINE Vec<T> lanes_of(int width, const Value& value) {
+  T lanes[kLanes<T>] = {};
+  for (int i = 0; i < width; ++i) lanes[i] = value(i);
+  return load(lanes);
+}
+
+template <class T>
+void cross_entropy(T* loss, T* state, Targets<T> targets, const T* y_pred, int64_t rows, int64_t classes,
+                   bool from_logits) {
+  constexpr int L = kLanes<T>;
+  (classes <= kShortRow ? short_sums<T> : sums<T>)(state, y_pred, rows, classes, from_logits);
+  const Smooth<T> smooth(targets.smoothing, static_cast<T>(classes));
+  for (int64_t r = 0; r < rows && targets.dense; ++r) {
+    const T *z = y_pred + r * classes, *t = targets.dense + r * classes;
+    const Vec<T> m = splat(state[2 * r]), s = splat(state[2 * r + 1]), log_s = from_logits ? log<T>(s) : s;
     Vec<T> total{};
     for (int64_t i = 0; i < classes; i += L) {
       const int width = width_at<T>(i, classes);
@@ -72,19 +111,32 @@ void cross_entropy(T* loss, T* state, Targets<T> targets, const T* y_pred, int64
     }
     loss[r] = -sum_lanes<T>(total);
   }
-  if (!targets.labels) return;
-  for (int64_t r = 0; r < rows; r += L) {  // the logarithms of a vector of rows at a time
+  for (int64_t r = 0; r < rows && targets.labels; r += L) {  // the logarithms of a vector of rows at a time
     const int width = width_at<T>(r, rows);
-    Vec<T> m{}, s = splat(T(1)), v{};
-    for (int i = 0; i < L; ++i) {
-      if (i >= width) break;
-      m[i] = state[2 * (r + i)];
-      s[i] = state[2 * (r + i) + 1];
-      v[i] = y_pred[(r + i) * classes + targets.labels[r + i]];
-    }
+    const Vec<T> m = lanes_of<T>(width, [&](int i) { return state[2 * (r + i)]; }),
+                 s = lanes_of<T>(width, [&](int i) { return state[2 * (r + i) + 1]; }),
+                 v = lanes_of<T>(width, [&](int i) { return y_pred[(r + i) * classes + targets.labels[r + i]]; });
     write(loss + r, from_logits ? -((v - m) - log<T>(s)) : -log<T>(clip<T>(v / s)), width);
   }
 }
+
+// The gradient of one row, or of a vector of rows, from its largest logit m and sum s. From logits
+// dz = sum(t) softmax(z) - t. From probabilities, q = p / sum(p) and r = t / q where clip passes it:
+// dp = (sum(r q) - r) / sum(p).
+template <class T>
+struct Slope {
+  Vec<T> m, s;
+  bool from_logits;
+  static FASTNN_INLINE Vec<T> ratio(Vec<T> q, Vec<T> y) { return unless_clipped<T>(y / clip<T>(q), q); }
+  FASTNN_INLINE Vec<T> term(Vec<T> v, Vec<T> y) const {  // of sum(t) or sum(r q)
+    if (from_logits) return y;
+    const Vec<T> q = v / s;
+    return ratio(q, y) * q;
+  }
+  FASTNN_INLINE Vec<T> operator()(Vec<T> v, Vec<T> y, Vec<T> sum) const {
+    return from_logits ? fma(sum, exp<T>(v - m) / s, -y) : (sum - ratio(v / s, y)) / s;
+  }
+};
 
 template <class T>
 FASTNN_INLINE Vec<T> one_at(int lane) {
@@ -92,44 +144,69 @@ FASTNN_INLINE Vec<T> one_at(int lane) {
 }
 
 template <class T>
-void cross_entropy_backward(T* dx, const T* d_loss, const T* state, Targets<T> targets, const T* y_pred, int64_t rows,
-                            int64_t classes, bool from_logits, bool accumulate) {
+FASTNN_INLINE void slopes(T* dx, const T* d_loss, const T* state, Targets<T> targets, const T* y_pred, int64_t rows,
+                          int64_t classes, bool from_logits, bool accumulate) {
   constexpr int L = kLanes<T>;
   const Smooth<T> smooth(targets.smoothing, static_cast<T>(classes));
   for (int64_t r = 0; r < rows; ++r) {
     const T *z = y_pred + r * classes, *dense = targets.dense ? targets.dense + r * classes : nullptr;
     T* d = dx + r * classes;
-    const Vec<T> m = splat(state[2 * r]), s = splat(state[2 * r + 1]), g = splat(d_loss[r]);
+    const Slope<T> slope{splat(state[2 * r]), splat(state[2 * r + 1]), from_logits};
+    const Vec<T> g = splat(d_loss[r]);
     auto target = [&](int64_t i, int width) {
       if (dense) return first<T>(smooth(read(dense + i, width)), width);
       const int64_t lane = targets.labels[r] - i;
       return lane >= 0 && lane < L ? one_at<T>(static_cast<int>(lane)) : Vec<T>{};
     };
-    // From logits dz = sum(t) softmax(z) - t. From probabilities, q = p / sum(p) and r = t / q where clip passes it:
-    // dp = (sum(r q) - r) / sum(p).
-    auto ratio = [&](Vec<T> q, Vec<T> y) { return unless_clipped<T>(y / clip<T>(q), q); };
     const bool one_hot = from_logits && !dense;  // of sum 1
     Vec<T> total = one_hot ? one_at<T>(0) : Vec<T>{};
     for (int64_t i = one_hot ? classes : 0; i < classes; i += L) {
       const int width = width_at<T>(i, classes);
-      const Vec<T> y = target(i, width);
-      if (from_logits) {
-        total += y;
-      } else {
-        const Vec<T> q = read(z + i, width) / s;
-        total += first<T>(ratio(q, y) * q, width);
-      }
+      total += first<T>(slope.term(read(z + i, width), target(i, width)), width);
     }
     const Vec<T> sum = splat(sum_lanes<T>(total));
-    for (int64_t i = 0; i < classes; i += L) {
-      const int width = width_at<T>(i, classes);
-      const Vec<T> y = target(i, width), v = read(z + i, width);
-      Vec<T> c = from_logits ? fma(sum, exp<T>(v - m) / s, -y) : (sum - ratio(v / s, y)) / s;
-      c *= g;
+    for_vectors<T>(classes, [&](int64_t i, int width) {
+      Vec<T> c = slope(read(z + i, width), target(i, width), sum) * g;
       if (accumulate) c += read<T>(d + i, width);
       write(d + i, c, width);
-    }
+    });
   }
+}
+// The same with a row in each lane.
+template <class T>
+FASTNN_INLINE void short_slopes(T* dx, const T* d_loss, const T* state, Targets<T> targets, const T* y_pred,
+                                int64_t rows, int64_t classes, bool from_logits, bool accumulate) {
+  constexpr int L = kLanes<T>;
+  const Smooth<T> smooth(targets.smoothing, static_cast<T>(classes));
+  for (int64_t r = 0; r < rows; r += L) {
+    const int width = width_at<T>(r, rows);
+    T z[kShortRow * L], t[kShortRow * L];
+    turn_in(z, y_pred + r * classes, width, classes);
+    if (targets.dense) turn_in(t, targets.dense + r * classes, width, classes);
+    const Slope<T> slope{lanes_of<T>(width, [&](int i) { return state[2 * (r + i)]; }),
+                         lanes_of<T>(width, [&](int i) { return state[2 * (r + i) + 1]; }), from_logits};
+    const Vec<T> g = read(d_loss + r, width), zero{}, one = splat(T(1));
+    const Vec<T> label = targets.dense ? zero : lanes_of<T>(width, [&](int i) { return T(targets.labels[r + i]); });
+    auto target = [&](int64_t i) {
+      return targets.dense ? smooth(load(t + i * L)) : label == static_cast<T>(i) ? one : zero;
+    };
+    const bool one_hot = from_logits && !targets.dense;
+    Vec<T> sum = one_hot ? one : zero;
+    for (int64_t i = one_hot ? classes : 0; i < classes; ++i) sum += slope.term(load(z + i * L), target(i));
+    for (int64_t i = 0; i < classes; ++i) store(z + i * L, slope(load(z + i * L), target(i), sum) * g);
+    if (accumulate) {
+      turn_in(t, dx + r * classes, width, classes);
+      for (int64_t i = 0; i < classes; ++i) store(z + i * L, load(z + i * L) + load(t + i * L));
+    }
+    turn_out(dx + r * classes, z, width, classes);
+  }
+}
+
+template <class T>
+void cross_entropy_backward(T* dx, const T* d_loss, const T* state, Targets<T> targets, const T* y_pred, int64_t rows,
+                            int64_t classes, bool from_logits, bool accumulate) {
+  (classes <= kShortRow ? short_slopes<T> : slopes<T>)(dx, d_loss, state, targets, y_pred, rows, classes, from_logits,
+                                                       accumulate);
 }
 
 // loss(t, z) of one element and its derivative with respect to z.

@@ -12,6 +12,19 @@ namespace {
 constexpr int64_t kBlockVectors = 64;
 
 template <class T>
+struct Same {
+  static FASTNN_INLINE Vec<T> apply(Vec<T> d) { return d; }
+};
+template <class T>
+struct Squares {
+  static FASTNN_INLINE Vec<T> apply(Vec<T> d) { return d * d; }
+};
+template <class T>
+struct Exp {
+  static FASTNN_INLINE Vec<T> apply(Vec<T> d) { return kernels::exp<T>(d); }
+};
+
+template <class T, template <class> class F>
 T sum(const T* x, int64_t n) {
   constexpr int L = kLanes<T>;
   Vec<T> total{};
@@ -21,23 +34,23 @@ T sum(const T* x, int64_t n) {
     Vec<T> acc[4] = {};
     int64_t v = 0;
     for (; v + 4 <= vectors; v += 4)
-      for (int a = 0; a < 4; ++a) acc[a] += load(x + i + (v + a) * L);
-    for (; v < vectors; ++v) acc[0] += load(x + i + v * L);
+      for (int a = 0; a < 4; ++a) acc[a] += F<T>::apply(load(x + i + (v + a) * L));
+    for (; v < vectors; ++v) acc[0] += F<T>::apply(load(x + i + v * L));
     total += (acc[0] + acc[1]) + (acc[2] + acc[3]);
     i += vectors * L;
   }
-  if (i < n) total += load_part(x + i, static_cast<int>(n - i));
+  if (i < n) total += F<T>::apply(load_part(x + i, static_cast<int>(n - i)));
   return sum_lanes<T>(total);
 }
 
-// A kilobyte of rows at a time, all their columns, so that memory is read as one stream; of as many columns as their
-// sums fit into the first cache.
+// A kilobyte of rows at a time, or eight rows, so that the sums of their columns are loaded and stored once for all; of
+// as many columns as their sums fit into the first cache.
 template <class T>
 void sum_rows(T* y, const T* x, int64_t rows, int64_t columns, int64_t stride, bool accumulate) {
   constexpr int L = kLanes<T>;
   constexpr int64_t kBlockRows = 128;  // as above: rows in blocks, so that the error does not grow with their number
   constexpr int64_t kColumns = 1024;
-  const int64_t at_once = 1024 / (columns * static_cast<int64_t>(sizeof(T))), step = at_once < 1 ? 1 : at_once;
+  const int64_t at_once = 1024 / (columns * static_cast<int64_t>(sizeof(T))), step = at_once < 8 ? 8 : at_once;
   for (int64_t c0 = 0; c0 < columns; c0 += kColumns) {
     const int64_t count = columns - c0 < kColumns ? columns - c0 : kColumns;
     T total[kColumns], block[kColumns];
@@ -52,7 +65,10 @@ void sum_rows(T* y, const T* x, int64_t rows, int64_t columns, int64_t stride, b
           const T* from = x + c0 + c;
           Vec<T> sum = r1 > r0 ? load(block + c) : Vec<T>{};
           if (width == L)
-            for (int64_t r = r1; r < r2; ++r) sum += load(from + r * stride);
+            for (int64_t r = r1; r < r2; ++r) {
+              ask_ahead(from + r * stride - c, c);
+              sum += load(from + r * stride);
+            }
           else
             for (int64_t r = r1; r < r2; ++r) sum += load_part(from + r * stride, width);
           store(block + c, sum);
@@ -120,15 +136,6 @@ void fold_rows(T* y, const T* x, int64_t rows, int64_t columns, int64_t stride, 
 }
 
 // Sums of f(x - center), in blocks as `sum`.
-template <class T>
-struct Squares {
-  static FASTNN_INLINE Vec<T> apply(Vec<T> d) { return d * d; }
-};
-template <class T>
-struct Exp {
-  static FASTNN_INLINE Vec<T> apply(Vec<T> d) { return kernels::exp<T>(d); }
-};
-
 template <class T, template <class> class F>
 T centered(const T* x, T center, int64_t n) {
   constexpr int L = kLanes<T>;
@@ -218,7 +225,8 @@ void backward(T* dx, const T* dy, const T* x, const T* y, int64_t step, int64_t 
 
 template <class T>
 constexpr ReduceKernels<T> kTable{
-    sum<T>,
+    sum<T, Same>,
+    sum<T, Squares>,
     sum_rows<T>,
     fold<T, Max>,
     fold_rows<T, Max>,

@@ -6,8 +6,9 @@ namespace fastnn::kernels {
 
 template <class T>
 struct ReduceKernels {
-  // Sum of x[0..n).
+  // Sum of x[0..n), and of its squares with the same bits as if they had been stored.
   T (*sum)(const T* x, int64_t n);
+  T (*sum_of_squares)(const T* x, int64_t n);
   // y[c] = (accumulate ? y[c] : 0) + sum_r x[r * stride + c], r in [0, rows), c in [0, columns).
   void (*sum_rows)(T* y, const T* x, int64_t rows, int64_t columns, int64_t stride, bool accumulate);
 

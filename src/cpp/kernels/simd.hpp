@@ -189,6 +189,22 @@ FASTNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 #endif
 }
 
+// fma(a, b, c) in the lanes whose bits are set in `where`, c in those whose bits are not.
+template <class T>
+FASTNN_INLINE Vec<T> fma_where(Mask<T> where, Vec<T> a, Vec<T> b, Vec<T> c) {
+  return where ? fma(a, b, c) : c;
+}
+#if defined(FASTNN_AVX512)  // one instruction, which GCC does not find
+template <>
+FASTNN_INLINE Vec<float> fma_where<float>(Mask<float> where, Vec<float> a, Vec<float> b, Vec<float> c) {
+  return _mm512_mask3_fmadd_ps(a, b, c, _mm512_movepi32_mask((__m512i)where));
+}
+template <>
+FASTNN_INLINE Vec<double> fma_where<double>(Mask<double> where, Vec<double> a, Vec<double> b, Vec<double> c) {
+  return _mm512_mask3_fmadd_pd(a, b, c, _mm512_movepi64_mask((__m512i)where));
+}
+#endif
+
 FASTNN_INLINE Vec<float> sqrt(Vec<float> x) {
 #if defined(FASTNN_AVX512)
   return _mm512_maskz_sqrt_ps(0xFFFF, x);  // the plain form warns of an uninitialised value (GCC 12)
@@ -273,6 +289,29 @@ FASTNN_INLINE void transpose(Vec<T> (&v)[kLanes<T>]) {
     transpose<T, 2 * s>(v);
   }
 }
+
+// Lane i is v's lane index[i].
+template <class T>
+FASTNN_INLINE Vec<T> permute(Vec<T> v, Mask<T> index) {
+  Vec<T> to;
+  for (int i = 0; i < kLanes<T>; ++i) to[i] = v[index[i]];
+  return to;
+}
+#if defined(FASTNN_AVX512)
+template <>
+FASTNN_INLINE Vec<float> permute<float>(Vec<float> v, Mask<float> index) {
+  return _mm512_maskz_permutexvar_ps(0xFFFF, (__m512i)index, v);  // the plain form warns of an uninitialised value
+}
+template <>
+FASTNN_INLINE Vec<double> permute<double>(Vec<double> v, Mask<double> index) {
+  return _mm512_maskz_permutexvar_pd(0xFF, (__m512i)index, v);
+}
+#elif defined(FASTNN_AVX2)
+template <>
+FASTNN_INLINE Vec<float> permute<float>(Vec<float> v, Mask<float> index) {
+  return _mm256_permutevar8x32_ps(v, (__m256i)index);
+}
+#endif
 
 // Lane i is v's lane i + s; the last s are of no use.
 template <class T, int s, int... lane>

@@ -98,8 +98,8 @@ class CrossEntropy final : public Op {
       const auto& k = kernels_for<T>().loss;
       const T *z = y_pred.data<T>(), *d = dloss ? dloss->data<T>() : nullptr;
       T *loss = y[0].data<T>(), *state = y[1].data<T>(), *dz = dx ? dx->data<T>() : nullptr;
-      // With a gradient, rows that are still in L1 for it.
-      const int64_t block = d ? std::max<int64_t>(1, 4096 / std::max<int64_t>(1, classes)) : rows;
+      // Rows that are still in L1 for what comes after their sums.
+      const int64_t block = std::max<int64_t>(1, 4096 / std::max<int64_t>(1, classes));
       parallel_for(rows, grain_for(kWork * classes), [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; r += block) {
           const int64_t n = std::min(block, end - r);

@@ -70,6 +70,8 @@ class Op {
   virtual std::optional<Activation> activation() const { return std::nullopt; }  // that it is, if it is one
   // This op with y[0] passed through the activation, null if it cannot.
   virtual std::shared_ptr<const Op> followed_by(const Activation&) const { return nullptr; }
+  // This op with x[0] passed through the activation first, null if it cannot.
+  virtual std::shared_ptr<const Op> preceded_by(const Activation&, const Spec& /*x*/) const { return nullptr; }
   // Whether what followed_by gives can be differentiated as a whole.
   virtual bool differentiates(const Activation&) const { return false; }
   // Whether the gradient of one input reads another: where not, a large input can be forgotten between the two.

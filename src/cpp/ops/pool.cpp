@@ -123,7 +123,7 @@ class Pooling final : public Op {
   Window rows(const Shape& in) const { return window(in[1], p_.size_h, p_.stride_h, 1, p_.padding); }
   Window columns(const Shape& in) const { return window(in[2], p_.size_w, p_.stride_w, 1, p_.padding); }
   kernels::PoolSizes sizes(const Shape& in) const {
-    if (extent_ != Extent::window) return {in[1], in[2], in[3], 1, 1, in[1], in[2], 1, 1, 0, 0};
+    if (extent_ != Extent::window) return {in[1], in[2], in[3], 1, 1, in[1], in[2], in[1], in[2], 0, 0};
     const Window h = rows(in), w = columns(in);
     return {h.in, w.in, in[3], h.out, w.out, h.size, w.size, h.stride, w.stride, h.before, w.before};
   }

@@ -226,9 +226,16 @@ class Block {
 
 class Reduce final : public Op {
  public:
-  Reduce(Reduction kind, std::vector<int64_t> axes, bool everything, bool keepdims)
-      : kind_(kind), axes_(std::move(axes)), everything_(everything), keepdims_(keepdims) {}
-  std::string_view name() const override { return kNames[static_cast<int>(kind_)]; }
+  Reduce(Reduction kind, std::vector<int64_t> axes, bool everything, bool keepdims, bool squares = false)
+      : kind_(kind), axes_(std::move(axes)), everything_(everything), keepdims_(keepdims), squares_(squares) {}
+  std::string_view name() const override { return squares_ ? "square+sum" : kNames[static_cast<int>(kind_)]; }
+  // The norm of a gradient, which would be read once, its squares written and read again.
+  std::shared_ptr<const Op> preceded_by(const Activation& first, const Spec& x) const override {
+    const bool all = everything_ || bits(x.shape.rank()) == (1u << x.shape.rank()) - 1;
+    if (first.kind != kernels::Unary::square || kind_ != Reduction::sum || !all || squares_ || !is_floating(x.dtype))
+      return nullptr;
+    return std::make_shared<Reduce>(kind_, axes_, everything_, keepdims_, true);
+  }
 
   std::vector<Spec> infer(Specs x) const override {
     const Shape& shape = x[0].shape;
@@ -261,6 +268,10 @@ class Reduce final : public Op {
       T* to = y[0].data<T>();
       if constexpr (std::is_floating_point_v<T>) {
         const auto& k = kernels_for<T>().reduce;
+        if (squares_) {
+          fold_middle<T>({k.sum_of_squares, k.sum_rows}, block.data(), 1, block.rows, 1, to, false);
+          return;
+        }
         if (kind_ == Reduction::var) {
           Scratch<T> mean(n);
           means(block, mean.data());
@@ -432,6 +443,7 @@ class Reduce final : public Op {
   Reduction kind_;
   std::vector<int64_t> axes_;
   bool everything_, keepdims_;
+  bool squares_;  // of the squares of x, all of them
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <numeric>
 #include <vector>
@@ -18,7 +19,7 @@ constexpr int64_t kTaskFmas = 8 * kChunkWork;
 constexpr int64_t kMaxChunks = 32;
 // The spread rows that a task reads stay in L2, and rows of the output that it writes at least.
 constexpr int64_t kSpreadBytes = 256 * 1024;
-constexpr int64_t kLeastRows = 8;
+constexpr int64_t kLeastRows = 9;  // shares of more than these have five or more, as many as tiles have row taps
 
 // Where rows pay. Filters that fill a vector are the tiles' work. Spreading a plane costs about as much as two taps of
 // it; from kMostPlanes planes on it costs more than the lanes it saves, and folding wants kLeastFoldChannels products
@@ -27,6 +28,8 @@ constexpr int64_t kMostPlanes = 16;
 constexpr int64_t kLeastTaps = 4;
 constexpr int64_t kMostColumnTaps = 16;
 constexpr int64_t kLeastFoldChannels = 12;
+
+constexpr int64_t kMostLanes = 16;  // of any kernels
 
 int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
@@ -37,6 +40,7 @@ struct RowPlan {
   const Axis &rows, &columns;
   Image from;
   int64_t groups, channels, filters;  // channels of a group, filters of all groups
+  bool spreads;                       // or the image is read where it lies: filters that are one vector
   int64_t width, vectors, phases;     // of an output row: numbers, vectors; vectors until the filters repeat
   std::vector<int64_t> row_offsets;
   std::vector<int64_t> taps;      // of the columns, those that an output reads
@@ -47,6 +51,7 @@ struct RowPlan {
   std::vector<char> used;        // of the phases, whether a vector inside has it
   std::vector<int64_t> outside;  // where the vectors begin that have lanes outside the image or the row
   int64_t pad = 0;               // pixels of zeros before a spread row
+  int64_t before;                // numbers before its first pixel, whole vectors
   int64_t row, plane_rows;       // numbers of a spread row, rows of a plane
   int64_t block_rows, blocks;    // rows of a task's output, tasks of an image
 
@@ -57,6 +62,7 @@ struct RowPlan {
         groups(groups_),
         channels(image.channels / groups_),
         filters(filters_),
+        spreads(groups_ > 1 || filters_ != kernel.lanes),
         width(column_axis.count * filters_),
         vectors((width + kernel.lanes - 1) / kernel.lanes),
         phases(filters_ / std::gcd(filters_, int64_t{kernel.lanes})) {
@@ -94,10 +100,10 @@ struct RowPlan {
 
     for (int64_t c = 0; c < class_count(); ++c) {
       size_t begin = 0, end = taps.size();
+      const auto lane_pixels = pixels(c);
       auto any = [&](size_t t) {
-        for (int64_t l = 0; l < lanes; ++l)
-          if (has(c, taps[t], first_of(c) + l)) return true;
-        return false;
+        return std::any_of(lane_pixels.begin(), lane_pixels.begin() + lanes,
+                           [&](int64_t pixel) { return has(c, pixel, taps[t]); });
       };
       while (begin < end && !any(begin)) ++begin;
       while (end > begin && !any(end - 1)) --end;
@@ -106,9 +112,11 @@ struct RowPlan {
     }
 
     const int64_t pixels = (from.w - 1) / step + 1;
-    row = std::max((pad + pixels) * filters + lanes, vectors * lanes + (pad + behind) * filters);
+    before = (pad * filters + lanes - 1) / lanes * lanes;
+    row = std::max(before + pixels * filters + lanes, vectors * lanes + before + behind * filters);
     constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
     row = ((row + line - 1) / line | 1) * line;  // an odd number of cache lines: rows do not fall on one another
+    if (!spreads) row = from.w;
     const int64_t planes = static_cast<int64_t>(residues.size()) * channels;
     const int64_t reach = row_offsets.empty() ? 0 : row_offsets.back() - row_offsets.front();
     const int64_t fit = kSpreadBytes / static_cast<int64_t>(sizeof(T)) / std::max<int64_t>(1, planes * row);
@@ -118,19 +126,28 @@ struct RowPlan {
     plane_rows = std::min(from.h, (block_rows - 1) * rows.from_step + reach + 1);
     for (size_t t = 0; t < taps.size(); ++t)
       for (int64_t k = 0; k < channels; ++k)
-        offsets.push_back((residue_of[t] * channels + k) * plane_rows * row + (pad + shift_of[t]) * filters);
+        offsets.push_back(!spreads
+                              ? columns.taps[taps[t]].offset * channels + k
+                              : (residue_of[t] * channels + k) * plane_rows * row + before + shift_of[t] * filters);
   }
 
-  int64_t spread_size() const { return static_cast<int64_t>(residues.size()) * channels * plane_rows * row; }
+  int64_t spread_size() const {
+    return !spreads ? 0 : static_cast<int64_t>(residues.size()) * channels * plane_rows * row;
+  }
   int64_t row_taps() const { return static_cast<int64_t>(row_offsets.size()); }
   int64_t all_taps() const { return static_cast<int64_t>(offsets.size()); }
   int64_t class_count() const { return phases + static_cast<int64_t>(outside.size()); }
   int64_t first_of(int64_t c) const { return c < phases ? c * kernel.lanes : outside[c - phases]; }
-  // Whether the number j of an output row, in a vector of class c, has this tap.
-  bool has(int64_t c, int64_t tap, int64_t j) const {
-    if (c < phases) return true;
-    const int64_t pixel = j / filters * columns.from_step + columns.taps[tap].offset;
-    return j < width && pixel >= 0 && pixel < from.w;
+  // For each lane of a class the pixel of x that the offset of a tap counts from; without any taps behind the row.
+  std::array<int64_t, kMostLanes> pixels(int64_t c) const {
+    std::array<int64_t, kMostLanes> pixel;
+    for (int64_t l = 0, j = first_of(c); l < kernel.lanes; ++l, ++j)
+      pixel[l] = j < width ? j / filters * columns.from_step : -1 - columns.taps.back().offset;
+    return pixel;
+  }
+  bool has(int64_t c, int64_t pixel, int64_t tap) const {
+    pixel += columns.taps[tap].offset;
+    return c < phases || (pixel >= 0 && pixel < from.w);
   }
 
   // One task: rows [h, h + count) of the output of an image. Chunks of tasks follow from the sizes alone.
@@ -139,8 +156,8 @@ struct RowPlan {
   };
   int64_t items() const { return from.n * blocks; }
   Item item(int64_t i) const {
-    const int64_t h = i % blocks * block_rows;
-    return {i / blocks, h, std::min(block_rows, rows.count - h)};
+    const int64_t h = i % blocks * rows.count / blocks;
+    return {i / blocks, h, (i % blocks + 1) * rows.count / blocks - h};
   }
   int64_t chunk_items() const {
     const int64_t fmas = 1 + block_rows * width * row_taps() * all_taps();
@@ -156,11 +173,11 @@ struct RowPlan {
       last = std::clamp((item.h + item.count - 1) * rows.from_step + row_offsets.back() + 1, first, from.h);
     }
     const int64_t step = columns.from_step;
-    for (size_t i = 0; i < residues.size(); ++i)
+    for (size_t i = 0; spreads && i < residues.size(); ++i)
       for (int64_t k = 0; k < channels; ++k)
         kernel.spread({.to = to + (static_cast<int64_t>(i) * channels + k) * plane_rows * row,
                        .to_row = row,
-                       .before = pad * filters,
+                       .before = before,
                        .from = x + ((item.image * from.h + first) * from.w + residues[i]) * from.channels + k,
                        .from_row = from.w * from.channels,
                        .rows = last - first,
@@ -172,9 +189,10 @@ struct RowPlan {
     return {.h = item.h,
             .rows = item.count,
             .width = width,
-            .x = to,
-            .x_row = row,
-            .x_first = first,
+            .x = spreads ? to : x + item.image * from.h * from.w * channels,
+            .x_pixel = spreads ? 0 : step * channels,
+            .x_row = spreads ? row : from.w * channels,
+            .x_first = spreads ? first : 0,
             .x_rows = from.h,
             .row_step = rows.from_step,
             .row_taps = row_taps(),
@@ -189,11 +207,21 @@ struct RowPlan {
 
 }  // namespace
 
+// Whether tiles of pixels by one vector of filters, which load a number of x for each multiply-add, lose to rows, where
+// as many row taps share it as tiles have.
+template <class T>
+bool shares_rows(const Axis& rows, int64_t filters, int64_t groups) {
+  const int64_t taps = static_cast<int64_t>(rows.taps.size());
+  return groups == 1 && filters == kernels_for<T>().conv.lanes && (taps == 3 || taps == 5) && rows.count >= taps &&
+         rows.from_step == 1 && rows.taps.back().offset - rows.taps.front().offset == taps - 1;
+}
+
 template <class T>
 bool runs_along_rows(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups) {
   const int64_t taps = static_cast<int64_t>(rows.taps.size() * columns.taps.size());
   if (taps == 0 || static_cast<int64_t>(columns.taps.size()) > kMostColumnTaps) return false;
   if (groups > 1 && std::min(channels, filters) == 1) return true;  // depthwise, in either direction
+  if (shares_rows<T>(rows, filters, groups)) return true;
   return filters < kernels_for<T>().conv.lanes && channels <= kMostPlanes && (groups > 1 || taps >= kLeastTaps);
 }
 
@@ -207,26 +235,30 @@ template <class T>
 void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const {
   const RowPlan<T> plan(rows, columns, from_image, groups, to_image.channels);
   const int64_t lanes = plan.kernel.lanes, filters = plan.filters, group_filters = filters / groups;
-  const int64_t row_taps = plan.row_taps(), taps = static_cast<int64_t>(plan.taps.size());
+  const int64_t row_taps = plan.row_taps();
 
   // The kernel and the bias repeated along a row, for each class of vectors.
-  const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes;
-  Scratch<T> weights(plan.class_count() * pack);
-  parallel_for(plan.class_count(), grain_for(2 * pack), [&](int64_t begin, int64_t end) {
-    for (int64_t c = begin; c < end; ++c)
+  const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes, classes = plan.spreads ? plan.class_count() : 1;
+  Scratch<T> weights(classes * pack);
+  parallel_for(classes, grain_for(2 * pack), [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) {
+      if (c < plan.phases && !plan.used[c] && plan.spreads) continue;
+      const T* b[kMostLanes];
+      T* const bias_of = &weights[(c + 1) * pack - lanes];
+      const auto pixels = plan.pixels(c);
       for (int64_t l = 0; l < lanes; ++l) {
-        if (c < plan.phases && !plan.used[c]) break;
-        const int64_t j = plan.first_of(c) + l, f = j % filters;
-        const T* const b = kernel + f / group_filters * b_group + f % group_filters * b_col;
-        T* to = &weights[c * pack + l];
-        for (int64_t r = 0; r < row_taps; ++r)
-          for (int64_t t = 0; t < taps; ++t) {
-            const bool has = plan.has(c, plan.taps[t], j);
-            const int64_t tap = rows.taps[r].tap * taps_w + columns.taps[plan.taps[t]].tap;
-            for (int64_t k = 0; k < plan.channels; ++k, to += lanes) *to = has ? b[tap * b_tap + k * b_row] : T(0);
-          }
-        *to = bias ? bias[f] : T(0);
+        const int64_t f = (plan.first_of(c) + l) % filters;
+        b[l] = kernel + f / group_filters * b_group + f % group_filters * b_col;
+        bias_of[l] = bias ? bias[f] : T(0);
       }
+      T* to = &weights[c * pack];
+      for (int64_t r = 0; r < row_taps; ++r)
+        for (const int64_t t : plan.taps) {
+          const int64_t tap = (rows.taps[r].tap * taps_w + columns.taps[t].tap) * b_tap;
+          for (int64_t k = 0; k < plan.channels; ++k, to += lanes)
+            for (int64_t l = 0; l < lanes; ++l) to[l] = plan.has(c, pixels[l], t) ? b[l][tap + k * b_row] : T(0);
+        }
+    }
   });
 
   const int64_t to_row = to_image.w * to_image.channels;
@@ -347,12 +379,13 @@ void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, con
   const int64_t lanes = plan.kernel.lanes, channels = plan.channels, taps = static_cast<int64_t>(plan.taps.size());
 
   Scratch<T> masks(std::max<int64_t>(1, static_cast<int64_t>(plan.outside.size()) * plan.all_taps() * lanes));
-  for (int64_t c = plan.phases; c < plan.class_count(); ++c)
-    for (int64_t t = 0; t < taps; ++t)
+  T* mask = masks.data();
+  for (int64_t c = plan.phases; plan.spreads && c < plan.class_count(); ++c) {
+    const auto pixels = plan.pixels(c);
+    for (const int64_t t : plan.taps)
       for (int64_t k = 0; k < channels; ++k)
-        for (int64_t l = 0; l < lanes; ++l)
-          std::memset(&masks[(((c - plan.phases) * taps + t) * channels + k) * lanes + l],
-                      plan.has(c, plan.taps[t], plan.first_of(c) + l) ? 0xFF : 0, sizeof(T));
+        for (int64_t l = 0; l < lanes; ++l, ++mask) std::memset(mask, plan.has(c, pixels[l], t) ? 0xFF : 0, sizeof(T));
+  }
 
   const int64_t sums_size = plan.phases * wh.size * plan.all_taps() * lanes, chunks = plan.chunks();
   Scratch<T> sums(sums_size * chunks);
@@ -378,9 +411,10 @@ void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, con
     for (int64_t t = 0; t < taps; ++t)
       for (int64_t k = 0; k < channels; ++k) {
         T* const to = dw + ((r * ww.size + plan.taps[t]) * channels + k) * filters;
-        for (int64_t j = 0; j < plan.phases * lanes; ++j)
-          to[j % filters] +=
-              sums[((j / lanes * row_taps + r) * taps * channels + t * channels + k) * lanes + j % lanes];
+        for (int64_t p = 0, f = 0; p < plan.phases; ++p) {
+          const T* const sum = &sums[((p * row_taps + r) * taps * channels + t * channels + k) * lanes];
+          for (int64_t l = 0; l < lanes; ++l, f = f + 1 < filters ? f + 1 : 0) to[f] += sum[l];
+        }
       }
 }
 

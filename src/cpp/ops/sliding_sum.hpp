@@ -84,9 +84,15 @@ struct SlidingSum {
   bool accumulate;
   Finish<T> finish;
 
-  void run(const Axis& rows, const Axis& columns) const;
+  // Over each of `rows` with each of `columns`: together all the pixels.
+  void run(const std::vector<Axis>& rows, const std::vector<Axis>& columns) const;
 
  private:
+  struct Part {
+    const Axis &rows, &columns;
+  };
+  // `clear`: other pixels become zero.
+  void run_tiles(const std::vector<Part>& parts, bool clear) const;
   void run_along_rows(const Axis& rows, const Axis& columns) const;
   void run_folded(const Axis& rows, const Axis& columns) const;
 };

@@ -153,7 +153,7 @@ void WinogradSum<T>::run() const {
 
   for (int64_t f0 = 0; f0 < N; f0 += group) {
     const int64_t filters = std::min(group, N - f0), panels = (filters + nr - 1) / nr;
-    // The kernel: for each point chains of channels, in each the panels of all filters.
+    // The kernel: for each point the panels of all filters.
     parallel_for(panels * chains, 1, [&](int64_t task, int64_t) {
       const int64_t k0 = task % chains * chain, depth = std::min(chain, K - k0), j = task / chains * nr;
       const auto memory = packing.take();
@@ -161,7 +161,7 @@ void WinogradSum<T>::run() const {
       for (int64_t t = 0; t < kTaps; ++t)
         gemm.pack_b(packed + t * depth * nr, kernel + t * tap + k0 * row + (f0 + j) * col, row, col, depth,
                     std::min(nr, filters - j));
-      winograd.kernel(u + group * k0 + j * depth, u_point, packed, depth * nr, depth * nr);
+      winograd.kernel(u + j * K + k0 * nr, u_point, packed, depth * nr, depth * nr);
     });
     parallel_for(blocks, 1, [&](int64_t task, int64_t) {
       const int64_t t0 = task * block, count = std::min(block, tiles.count() - t0);
@@ -172,27 +172,26 @@ void WinogradSum<T>::run() const {
       for (int64_t t = 0; t < count; ++t) winograd.input(v + t * v_row, v_point, sources.next(), K);
       for (int64_t j = 0; j < filters; j += columns) {
         const int64_t n = std::min(columns, filters - j);
-        for (int64_t p = 0; p < kPoints; ++p)
-          for (int64_t k0 = 0; k0 < K; k0 += chain) {
-            const int64_t depth = std::min(chain, K - k0);
-            const T* const a = v + p * v_point + k0;
-            const T* const b = u + p * u_point + group * k0 + j * depth;
-            gemm.run({.m = count,
-                      .n = n,
-                      .k = depth,
-                      .taps = 1,
-                      .a = &a,
-                      .a_row = v_row,
-                      .a_col = 1,
-                      .b = &b,
-                      .b_row = nr,
-                      .b_panel = nr * depth,
-                      .b_padded = true,
-                      .c = m + p * m_point,
-                      .c_row = m_row,
-                      .bias = nullptr,
-                      .accumulate = k0 > 0});
-          }
+        for (int64_t p = 0; p < kPoints; ++p) {
+          const T* const a = v + p * v_point;
+          const T* const b = u + p * u_point + j * K;
+          gemm.run({.m = count,
+                    .n = n,
+                    .k = K,
+                    .taps = 1,
+                    .a = &a,
+                    .a_row = v_row,
+                    .a_col = 1,
+                    .b = &b,
+                    .b_row = nr,
+                    .b_panel = nr * K,
+                    .b_padded = true,
+                    .c = m + p * m_point,
+                    .c_row = m_row,
+                    .bias = nullptr,
+                    .accumulate = false,
+                    .chain = chain});
+        }
         TileWalk<T> results(to + f0 + j, to_shape, tiles, t0, kTile);
         typename Finish<T>::Part part(finish);
         for (int64_t t = 0; t < count; ++t) {

@@ -63,9 +63,8 @@ def main(
         "missing": missing,
     }
     print(
-        "{cpu}, {isa}, threads: {threads}, each with a peak of {peak_gflops_per_thread} GFLOP/s".format(
-            **facts["machine"]
-        )
+        "{cpu}, {isa}, threads: {threads}, peak of one {peak_gflops_per_thread} GFLOP/s, "
+        "of all together {peak_gflops_together} GFLOP/s".format(**facts["machine"])
     )
     print(", ".join(f"{library} {version}" for library, version in facts["versions"].items()))
     for peer in missing:
