@@ -323,6 +323,8 @@ def test_depthwise_is_a_group_for_every_channel():
         *((m, 270, 150) for m in (1, 2, 3)),  # few rows, wide tiles
         (300, 300, 260),  # several blocks of rows, of panels and of products
         (9, 1024, 300),  # columns of x^T that would fill few sets of a cache
+        (1, 37, 2100),  # a row of several spans
+        *((70, 300, n) for n in (1, 3, 5, 10)),  # few columns, computed as rows
     ],
 )
 def test_matrix_products_of_integers_are_exact(m, k, n, dtype):
@@ -442,6 +444,17 @@ def test_a_row_has_the_same_bits_alone_and_in_a_batch(op, size):
         one, pullback = ops.vjp(lambda t: f(t, w), x[i : i + 1])
         np.testing.assert_array_equal(np.asarray(one)[0], np.asarray(batch)[i])
         np.testing.assert_array_equal(np.asarray(pullback(dy[i : i + 1])[0])[0], dx[i])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k, n", [(270, 2), (270, 45), (33, 2100), (600, 10)])
+def test_a_row_of_a_matrix_product_has_the_same_bits_alone_and_in_a_batch(k, n, dtype):
+    rng = np.random.default_rng(6)
+    x, w, bias, dy = (rng.standard_normal(s).astype(dtype) for s in ((65, k), (k, n), n, (65, n)))
+    batch, dx = np.asarray(ops.dense(x, w, bias)), np.asarray(ops.dense_backward(dy, x, w)[0])
+    for rows in (slice(0, 1), slice(7, 9), slice(64, 65), slice(3, 33)):
+        np.testing.assert_array_equal(ops.dense(x[rows], w, bias), batch[rows])
+        np.testing.assert_array_equal(ops.dense_backward(dy[rows], x[rows], w)[0], dx[rows])
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])

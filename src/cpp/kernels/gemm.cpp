@@ -226,6 +226,28 @@ void pack_columns(T* panel, const T* source, int64_t col, int64_t k, int width) 
 }
 
 template <class T>
+void add_turned(T* c, int64_t c_row, const T* x, int64_t m, int64_t n, const T* bias, bool accumulate) {
+  constexpr int L = kLanes<T>;
+  for (int64_t j = 0; j < n; j += L)
+    for (int64_t i = 0; i < m; i += L) {
+      const int rows = width_at<T>(i, m), columns = width_at<T>(j, n);
+      Vec<T> v[L];
+#pragma GCC unroll 16
+      for (int q = 0; q < L; ++q) v[q] = q < columns ? read(x + (j + q) * m + i, rows) : Vec<T>{};
+      transpose<T>(v);
+#pragma GCC unroll 16
+      for (int q = 0; q < L; ++q)
+        if (q < rows) {
+          T* const to = c + (i + q) * c_row + j;
+          Vec<T> y = v[q];
+          if (accumulate) y = read(to, columns) + y;
+          if (bias) y += read(bias + j, columns);
+          write(to, y, columns);
+        }
+    }
+}
+
+template <class T>
 void pack_b(T* panels, const T* b, int64_t row, int64_t col, int64_t k, int64_t n) {
   int64_t whole = 0;  // columns packed already
   if (col == 1) {     // row by row, as they lie in memory
@@ -275,7 +297,7 @@ int64_t peak(int64_t repeats, T* sink) {
 }
 
 template <class T>
-constexpr GemmKernels<T> kTable{kRows, kColumns<T>, run<T>, pack_b<T>, peak<T>};
+constexpr GemmKernels<T> kTable{kRows, kColumns<T>, kLanes<T>, run<T>, pack_b<T>, add_turned<T>, peak<T>};
 
 }  // namespace
 

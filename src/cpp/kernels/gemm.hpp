@@ -33,9 +33,12 @@ struct GemmArgs {
 template <class T>
 struct GemmKernels {
   int mr, nr;  // rows and columns of the register tile
+  int lanes;   // columns of a vector
   void (*run)(const GemmArgs<T>& args);
   // Packs B[k, j] = b[k * row + j * col], (K, N), into ceil(N / nr) panels of K x nr, zeros behind N.
   void (*pack_b)(T* panels, const T* b, int64_t row, int64_t col, int64_t k, int64_t n);
+  // C[i, j] = (accumulate ? C[i, j] : 0) + x[j * m + i] + bias[j], (M, N); bias may be null.
+  void (*add_turned)(T* c, int64_t c_row, const T* x, int64_t m, int64_t n, const T* bias, bool accumulate);
   // Fused multiply-adds in 24 independent chains; returns their number. What the peak is measured with.
   int64_t (*peak)(int64_t repeats, T* sink);
 };

@@ -20,10 +20,12 @@ constexpr int64_t kPanels = 8, kFewPanels = 4;
 // enough where more would need blocks of rows, and with them all panels packed first.
 constexpr int64_t kTaskFmas = 128 * 1024;
 constexpr int64_t kTasks = 8, kFewTasks = 4;
-// Packing B, a read and a write of all of it, costs more than it saves under this many rows, and where its blocks are
-// so small that L2 hands out their rows as they lie (64 x 128 x 128: 10.1 us with packing, 9.1 without; AVX2 17.7
+// Packing B, a read and a write of all of it, pays where so many tiles of rows read it: with six rows to a tile from
+// the third on (13 x 512 x 512: 27 us in two tiles, 47 with packing; AVX2), with the twelve of AVX-512, which do more
+// with what a step fetches, much later (128 x 512 x 784: 449 us with packing, 424 without). And not where its blocks
+// are so small that L2 hands out their rows as they lie (64 x 128 x 128: 10.1 us with packing, 9.1 without; AVX2 17.7
 // and 17.1).
-constexpr int64_t kPackRows = 8;
+constexpr int64_t kPackTiles = 2, kPackTilesOfTwelve = 12;
 constexpr int64_t kPackBytes = 64 * 1024;
 // Multiply-adds per nanosecond and thread, for deciding when threads pay.
 constexpr int64_t kFmaPerWork = 32;
@@ -34,6 +36,9 @@ constexpr int64_t kFmaPerWork = 32;
 constexpr int64_t kAliasBytes = 4096;
 constexpr int64_t kCopyRows = 6;
 constexpr int64_t kCopyPanels = 8;
+// C^T = B^T A^T pays where a product leaves so many thirds of a vector idle: one where the rows of A^T are rows in
+// memory (128 x 2 x 64: 1.4 us, 0.35 turned), two where they have to be packed.
+constexpr int64_t kIdleThirds = 1, kIdleThirdsPacked = 2;
 
 }  // namespace
 
@@ -44,8 +49,20 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
   constexpr int64_t size = sizeof(T), line = 64 / size;
   const auto& kernel = kernels_for<T>().gemm;
   const int64_t nr = kernel.nr, panels = (n + nr - 1) / nr;
+  // Few columns leave lanes idle; the rows of A fill them. (Sums that C starts with would be added in another order.)
+  const int64_t idle = (kernel.lanes - n % kernel.lanes) % kernel.lanes;
+  const int64_t thirds = a.row == 1 ? kIdleThirds : size == 4 ? kIdleThirdsPacked : 3;
+  if (panels == 1 && m >= nr && 3 * idle >= thirds * kernel.lanes && !(accumulate && k > kGemmDepth)) {
+    const Scratch<T> turned(n * m);
+    gemm<T>(n, m, k, {b.data, b.col, b.row}, {a.data, a.col, a.row}, turned.data(), m, nullptr, false);
+    kernel.add_turned(c, c_row, turned.data(), m, n, bias, accumulate);
+    if (finish)
+      for (int64_t r = 0; r < m; ++r) finish(c + r * c_row, n);
+    return;
+  }
   const int64_t depths = std::max<int64_t>(1, (k + kGemmDepth - 1) / kGemmDepth);
-  const bool pack = b.col != 1 || (m >= kPackRows && std::min(k, kGemmDepth) * n * size > kPackBytes);
+  const int64_t pack_tiles = kernel.mr > kCopyRows ? kPackTilesOfTwelve : kPackTiles;
+  const bool pack = b.col != 1 || (m > pack_tiles * kernel.mr && std::min(k, kGemmDepth) * n * size > kPackBytes);
 
   // How C is cut changes no bit, so it may follow whether workers stand by (a region of their own costs them more).
   const int64_t fmas = m * n * k;
