@@ -113,68 +113,60 @@ FASTNN_INLINE void fetch_next(const WinogradTile<T>& tile, int64_t c) {
     for (int j = 0; j < Pixels; ++j) __builtin_prefetch(tile.next + i * tile.row + j * tile.column + c, Write, 2);
 }
 
-// Both axes of a tile of pixels at p, first down its columns. `whole`: all of it lies inside the image, in a full
-// vector.
-template <class T, int Pixels, void (*Axis)(Vec<T> (&)[6], const Vec<T> (&)[Pixels]), bool whole>
-FASTNN_INLINE void transform(T* to, int64_t point, const WinogradTile<const T>& tile, const T* p, int width) {
-  Vec<T> half[6][Pixels];
-#pragma GCC unroll 6
-  for (int j = 0; j < Pixels; ++j) {
-    if (!whole && (j < tile.column_begin || j >= tile.column_end)) {
-#pragma GCC unroll 6
-      for (int i = 0; i < 6; ++i) half[i][j] = Vec<T>{};
-      continue;
-    }
-    const T* column = p + (whole ? j : j - tile.column_begin) * tile.column;
-    in_one_register(column);
-    Vec<T> pixels[Pixels], transformed[6];
-#pragma GCC unroll 6
-    for (int i = 0; i < Pixels; ++i) {
-      if (whole)
-        pixels[i] = load(column + i * tile.row);
-      else
-        pixels[i] =
-            i >= tile.row_begin && i < tile.row_end ? read(column + (i - tile.row_begin) * tile.row, width) : Vec<T>{};
-    }
-    Axis(transformed, pixels);
-#pragma GCC unroll 6
-    for (int i = 0; i < 6; ++i) half[i][j] = transformed[i];
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < 6; ++i) {
-    T* row = to + 6 * i * point;
-    in_one_register(row);
-    Vec<T> transformed[6];
-    Axis(transformed, half[i]);
-#pragma GCC unroll 6
-    for (int j = 0; j < 6; ++j) store(row + j * point, transformed[j]);
-  }
-}
-
-// A tile's transform; channel c of it begins at at(c).
+// Both axes of a tile of pixels, first down its columns; channel c of the result begins at at(c).
 template <class T, int Pixels, void (*Axis)(Vec<T> (&)[6], const Vec<T> (&)[Pixels]), class At>
-FASTNN_INLINE void transform_tile(const WinogradTile<const T>& tile, int64_t point, int64_t channels, const At& at) {
+FASTNN_INLINE void transform_tile(const WinogradTile<const T>& tile, int64_t channels, int64_t point, const At& at) {
   const bool inside =
       tile.row_begin == 0 && tile.row_end == Pixels && tile.column_begin == 0 && tile.column_end == Pixels;
+  Vec<T> padded[Pixels][Pixels];  // a tile that is not whole, zeros around it
+  if (!inside || channels % kLanes<T> != 0)
+    for (auto& row : padded)
+      for (auto& pixel : row) pixel = Vec<T>{};
   over_channels<T>(channels, [&](int64_t c, int width) __attribute__((always_inline)) {
     fetch_next<Pixels, 0>(tile, c);
-    if (inside && width == kLanes<T>)
-      transform<T, Pixels, Axis, true>(at(c), point, tile, tile.data + c, width);
-    else
-      transform<T, Pixels, Axis, false>(at(c), point, tile, tile.data + c, width);
+    const T* p = tile.data + c;
+    int64_t row = tile.row, column = tile.column;
+    if (!inside || width < kLanes<T>) {
+      for (int i = tile.row_begin; i < tile.row_end; ++i, p += row)
+        for (int j = tile.column_begin; j < tile.column_end; ++j)
+          padded[i][j] = read(p + (j - tile.column_begin) * column, width);
+      p = reinterpret_cast<const T*>(padded);
+      row = Pixels * kLanes<T>;
+      column = kLanes<T>;
+    }
+    Vec<T> half[6][Pixels];
+#pragma GCC unroll 6
+    for (int j = 0; j < Pixels; ++j, p += column) {
+      in_one_register(p);
+      Vec<T> pixels[Pixels], transformed[6];
+#pragma GCC unroll 6
+      for (int i = 0; i < Pixels; ++i) pixels[i] = load(p + i * row);
+      Axis(transformed, pixels);
+#pragma GCC unroll 6
+      for (int i = 0; i < 6; ++i) half[i][j] = transformed[i];
+    }
+    T* to = at(c);
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; ++i, to += 6 * point) {
+      in_one_register(to);
+      Vec<T> transformed[6];
+      Axis(transformed, half[i]);
+#pragma GCC unroll 6
+      for (int j = 0; j < 6; ++j) store(to + j * point, transformed[j]);
+    }
   });
 }
 
 template <class T>
 void input(T* v, int64_t point, const WinogradTile<const T>& d, int64_t channels) {
-  transform_tile<T, 6, input_axis<T>>(d, point, channels,
+  transform_tile<T, 6, input_axis<T>>(d, channels, point,
                                       [&](int64_t c) __attribute__((always_inline)) { return v + c; });
 }
 
 template <class T>
 void gradient(T* m, int64_t point, int64_t width, int64_t panel, const WinogradTile<const T>& dy, int64_t channels) {
   transform_tile<T, 4, gradient_axis<T>>(
-      dy, point, channels, [&](int64_t c) __attribute__((always_inline)) { return m + c / width * panel + c % width; });
+      dy, channels, point, [&](int64_t c) __attribute__((always_inline)) { return m + c / width * panel + c % width; });
 }
 
 template <class T>
