@@ -17,55 +17,35 @@ constexpr int kColumns = kVectors * kLanes<T>;
 // acc += A * B for one tap. `last`: columns of the last vector, all of them unless B is unpacked and ends inside it;
 // then nothing behind the row's end is read. The rows of A go in threes from one pointer each, as x86 addresses p, p +
 // s and p + 2 * s: a pointer for each of twelve rows does not fit into the registers. The empty asm keeps the compiler
-// from making one of them. Two k a turn: AVX-512 gains 4 %, and nothing more with four.
-// The sums of complete chains wait in memory, where the addresses need no registers.
+// from making one of them. Two k a turn: AVX-512 gains 4 % on one a turn, and nothing on four.
 template <class T, int MR, int NV, bool kPart>
-FASTNN_INLINE void multiply(Vec<T> (&acc)[MR][NV], const T* a, const T* b, const GemmArgs<T>& g, int last) {
+FASTNN_INLINE void multiply(Vec<T> (&acc)[MR][NV], const T* a, const T* b, int64_t depth, const GemmArgs<T>& g,
+                            int last) {
   constexpr int kThrees = (MR + 2) / 3;
   const int64_t a_row = g.a_row, a_col = g.a_col, b_row = g.b_row, b_panel = g.b_panel;
   const T* rows[kThrees];
   for (int q = 0; q < kThrees; ++q) rows[q] = a + 3 * q * a_row;
-  Vec<T> sums[MR][NV];  // of the chains before this one
-  bool several = false;
-  for (int64_t left = g.k;;) {
-    int64_t k = g.chain > 0 && g.chain < left ? g.chain : left;
-    left -= k;
 #pragma GCC unroll 2
-    for (; k > 0; --k) {
-      Vec<T> bs[NV];
+  for (int64_t k = depth; k > 0; --k) {
+    Vec<T> bs[NV];
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) {
-        const T* p = b + v / kVectors * b_panel + v % kVectors * kLanes<T>;
-        bs[v] = kPart && v == NV - 1 ? load_part(p, last) : load(p);
-      }
-#pragma GCC unroll 12
-      for (int r = 0; r < MR; ++r) {
-        const Vec<T> x = splat(rows[r / 3][r % 3 * a_row]);
-#pragma GCC unroll 8
-        for (int v = 0; v < NV; ++v) acc[r][v] = fma(x, bs[v], acc[r][v]);
-      }
-#pragma GCC unroll 4
-      for (int q = 0; q < kThrees; ++q) {
-        rows[q] += a_col;
-        asm("" : "+r"(rows[q]));
-      }
-      b += b_row;
+    for (int v = 0; v < NV; ++v) {
+      const T* p = b + v / kVectors * b_panel + v % kVectors * kLanes<T>;
+      bs[v] = kPart && v == NV - 1 ? load_part(p, last) : load(p);
     }
-    if (left == 0) break;
 #pragma GCC unroll 12
-    for (int r = 0; r < MR; ++r)
+    for (int r = 0; r < MR; ++r) {
+      const Vec<T> x = splat(rows[r / 3][r % 3 * a_row]);
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) {
-        sums[r][v] = several ? sums[r][v] + acc[r][v] : acc[r][v];
-        acc[r][v] = Vec<T>{};
-      }
-    several = true;
+      for (int v = 0; v < NV; ++v) acc[r][v] = fma(x, bs[v], acc[r][v]);
+    }
+#pragma GCC unroll 4
+    for (int q = 0; q < kThrees; ++q) {
+      rows[q] += a_col;
+      asm("" : "+r"(rows[q]));
+    }
+    b += b_row;
   }
-  if (several)
-#pragma GCC unroll 12
-    for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) acc[r][v] = sums[r][v] + acc[r][v];
 }
 
 // The numbers that a call brings near: lines of a tap of a tile, until there are no more.
@@ -91,34 +71,43 @@ void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j, Ahead<T>& ah
   const int64_t columns = g.n - j;
   const bool part = columns < NV * kLanes<T>;
   const int last = part ? static_cast<int>(columns) - (NV - 1) * kLanes<T> : kLanes<T>;  // columns of the last vector
-  const int64_t b_offset = j / kColumns<T> * g.b_panel;
+  const int64_t b_offset = j / kColumns<T> * g.b_panel, chain = g.chain > 0 ? g.chain : g.k;
   for (; i < end; i += MR) {
     T* const c = g.c + i * g.c_row + j;
-    Vec<T> acc[MR][NV] = {};
-    for (int64_t t = 0; t < g.taps; ++t) {
-      if (__builtin_expect(ahead.at < ahead.end, 0)) ahead();
-      if (!part || g.b_padded)
-        multiply<T, MR, NV, false>(acc, g.a[t] + i * g.a_row, g.b[t] + b_offset, g, last);
-      else
-        multiply<T, MR, NV, true>(acc, g.a[t] + i * g.a_row, g.b[t] + b_offset, g, last);
-    }
-#pragma GCC unroll 12
-    for (int r = 0; r < MR; ++r)
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) {
-        T* const to = c + r * g.c_row + v * kLanes<T>;
-        const T* const bias = g.bias + j + v * kLanes<T>;
-        Vec<T> y = acc[r][v];
-        if (v < NV - 1 || !part) {
-          if (g.accumulate) y = load(to) + y;
-          if (g.bias) y += load(bias);
-          store(to, y);
-        } else {
-          if (g.accumulate) y = load_part(to, last) + y;
-          if (g.bias) y += load_part(bias, last);
-          store_part(to, y, last);
-        }
+    int64_t k = 0;
+    do {
+      const int64_t depth = g.k - k < chain ? g.k - k : chain;
+      Vec<T> acc[MR][NV] = {};
+      for (int64_t t = 0; t < g.taps; ++t) {
+        if (__builtin_expect(ahead.at < ahead.end, 0)) ahead();
+        const T* const a = g.a[t] + i * g.a_row + k * g.a_col;
+        const T* const b = g.b[t] + b_offset + k * g.b_row;
+        if (!part || g.b_padded)
+          multiply<T, MR, NV, false>(acc, a, b, depth, g, last);
+        else
+          multiply<T, MR, NV, true>(acc, a, b, depth, g, last);
       }
+      const bool accumulate = g.accumulate || k > 0;
+      k += chain;
+      const T* const bias = k < g.k ? nullptr : g.bias;
+#pragma GCC unroll 12
+      for (int r = 0; r < MR; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; ++v) {
+          T* const to = c + r * g.c_row + v * kLanes<T>;
+          const T* const shift = bias + j + v * kLanes<T>;
+          Vec<T> y = acc[r][v];
+          if (v < NV - 1 || !part) {
+            if (accumulate) y = load(to) + y;
+            if (bias) y += load(shift);
+            store(to, y);
+          } else {
+            if (accumulate) y = load_part(to, last) + y;
+            if (bias) y += load_part(shift, last);
+            store_part(to, y, last);
+          }
+        }
+    } while (k < g.k);
   }
 }
 
@@ -209,7 +198,7 @@ void one_row(const GemmArgs<T>& g) {
 
 template <class T>
 void run(const GemmArgs<T>& g) {
-  if (g.m == 1 && g.chain == 0 && g.n > kColumns<T> && g.b_panel == kColumns<T>) return one_row(g);
+  if (g.m == 1 && g.n > kColumns<T> && g.b_panel == kColumns<T>) return one_row(g);
   if constexpr (kRows == 12)
     run_tiles<T, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>(g);
   else

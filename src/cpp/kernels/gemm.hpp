@@ -4,9 +4,8 @@
 //   C[i, j] = (accumulate ? C[i, j] : 0) + sum_t sum_k A_t[i, k] * B_t[k, j] + bias[j]
 //
 // M rows, N columns, K products per tap. The sum of one element is a single chain of fma in the order (t, k), whatever
-// tile it falls into, so a row's bits do not depend on the batch it sits in; with `chain` and one tap, a chain for
-// every so many k, and these added in order. `accumulate` adds the finished sum to C; C is never read without it (it
-// may hold NaN).
+// tile it falls into, so a row's bits do not depend on the batch it sits in; with `chain`, a chain for every so many k,
+// which are added in order. `accumulate` adds the finished sum to C; C is never read without it (it may hold NaN).
 #pragma once
 #include <cstdint>
 

@@ -20,9 +20,7 @@ FASTNN_INLINE Vec<T> constant(double x) {
 }
 
 // One axis of each transform; two make a tile's. Sixteen registers hold one row with its constants, not a tile, so a
-// tile goes through the stack between its axes. All loops over a tile are unrolled: AVX-512 took 180 cycles for a
-// vector of pixels in L1 with a loop over the columns, 115 without. The empty asm keeps the compiler from making a
-// pointer for each of 36 vectors: it has no registers for them.
+// tile goes through the stack between its axes.
 
 // B^T d
 template <class T>
@@ -98,9 +96,36 @@ FASTNN_INLINE void over_channels(int64_t channels, const Body& body) {
   if (c < channels) body(c, static_cast<int>(channels - c));
 }
 
-template <class T>
-FASTNN_INLINE void in_one_register(T*& p) {
-  asm("" : "+r"(p));
+// Both axes of a tile of pixels at channel c, first down its columns; put(i, row) takes the rows of the result.
+template <class T, int Pixels, void (*Axis)(Vec<T> (&)[6], const Vec<T> (&)[Pixels]), class Put>
+FASTNN_INLINE void transform_tile(const WinogradTile<const T>& tile, int64_t c, int width, const Put& put) {
+  Vec<T> half[6][Pixels];
+  const bool all_rows = tile.row_begin == 0 && tile.row_end == Pixels;
+  for (int j = 0; j < Pixels; ++j) {
+    Vec<T> column[Pixels], transformed[6];
+    const T* const p = tile.data + (j - tile.column_begin) * tile.column + c;
+    if (j < tile.column_begin || j >= tile.column_end) {
+      for (int i = 0; i < 6; ++i) half[i][j] = Vec<T>{};
+      continue;
+    }
+    if (all_rows) {
+#pragma GCC unroll 6
+      for (int i = 0; i < Pixels; ++i) column[i] = read(p + i * tile.row, width);
+    } else {
+#pragma GCC unroll 6
+      for (int i = 0; i < Pixels; ++i)
+        column[i] =
+            i >= tile.row_begin && i < tile.row_end ? read(p + (i - tile.row_begin) * tile.row, width) : Vec<T>{};
+    }
+    Axis(transformed, column);
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; ++i) half[i][j] = transformed[i];
+  }
+  for (int i = 0; i < 6; ++i) {
+    Vec<T> row[6];
+    Axis(row, half[i]);
+    put(i, row);
+  }
 }
 
 // A tile's pixels lie in many short runs that no hardware prefetcher follows: those of the next one are asked for while
@@ -113,60 +138,31 @@ FASTNN_INLINE void fetch_next(const WinogradTile<T>& tile, int64_t c) {
     for (int j = 0; j < Pixels; ++j) __builtin_prefetch(tile.next + i * tile.row + j * tile.column + c, Write, 2);
 }
 
-// Both axes of a tile of pixels, first down its columns; channel c of the result begins at at(c).
-template <class T, int Pixels, void (*Axis)(Vec<T> (&)[6], const Vec<T> (&)[Pixels]), class At>
-FASTNN_INLINE void transform_tile(const WinogradTile<const T>& tile, int64_t channels, int64_t point, const At& at) {
-  const bool inside =
-      tile.row_begin == 0 && tile.row_end == Pixels && tile.column_begin == 0 && tile.column_end == Pixels;
-  Vec<T> padded[Pixels][Pixels];  // a tile that is not whole, zeros around it
-  if (!inside || channels % kLanes<T> != 0)
-    for (auto& row : padded)
-      for (auto& pixel : row) pixel = Vec<T>{};
+template <class T>
+void input(T* v, int64_t point, const WinogradTile<const T>& d, int64_t channels) {
   over_channels<T>(channels, [&](int64_t c, int width) __attribute__((always_inline)) {
-    fetch_next<Pixels, 0>(tile, c);
-    const T* p = tile.data + c;
-    int64_t row = tile.row, column = tile.column;
-    if (!inside || width < kLanes<T>) {
-      for (int i = tile.row_begin; i < tile.row_end; ++i, p += row)
-        for (int j = tile.column_begin; j < tile.column_end; ++j)
-          padded[i][j] = read(p + (j - tile.column_begin) * column, width);
-      p = reinterpret_cast<const T*>(padded);
-      row = Pixels * kLanes<T>;
-      column = kLanes<T>;
-    }
-    Vec<T> half[6][Pixels];
+    fetch_next<6, 0>(d, c);
+    transform_tile<T, 6, input_axis<T>>(d, c, width, [&](int i, const Vec<T>(&row)[6]) __attribute__((always_inline)) {
+      T* to = v + 6 * i * point + c;
 #pragma GCC unroll 6
-    for (int j = 0; j < Pixels; ++j, p += column) {
-      in_one_register(p);
-      Vec<T> pixels[Pixels], transformed[6];
-#pragma GCC unroll 6
-      for (int i = 0; i < Pixels; ++i) pixels[i] = load(p + i * row);
-      Axis(transformed, pixels);
-#pragma GCC unroll 6
-      for (int i = 0; i < 6; ++i) half[i][j] = transformed[i];
-    }
-    T* to = at(c);
-#pragma GCC unroll 6
-    for (int i = 0; i < 6; ++i, to += 6 * point) {
-      in_one_register(to);
-      Vec<T> transformed[6];
-      Axis(transformed, half[i]);
-#pragma GCC unroll 6
-      for (int j = 0; j < 6; ++j) store(to + j * point, transformed[j]);
-    }
+      for (int j = 0; j < 6; ++j, to += point) store(to, row[j]);
+    });
   });
 }
 
 template <class T>
-void input(T* v, int64_t point, const WinogradTile<const T>& d, int64_t channels) {
-  transform_tile<T, 6, input_axis<T>>(d, channels, point,
-                                      [&](int64_t c) __attribute__((always_inline)) { return v + c; });
-}
-
-template <class T>
-void gradient(T* m, int64_t point, int64_t width, int64_t panel, const WinogradTile<const T>& dy, int64_t channels) {
-  transform_tile<T, 4, gradient_axis<T>>(
-      dy, channels, point, [&](int64_t c) __attribute__((always_inline)) { return m + c / width * panel + c % width; });
+void gradient(T* m, int64_t point, int64_t width_of_panel, int64_t panel, const WinogradTile<const T>& dy,
+              int64_t channels) {
+  over_channels<T>(channels, [&](int64_t c, int width) __attribute__((always_inline)) {
+    fetch_next<4, 0>(dy, c);
+    T* const at = m + c / width_of_panel * panel + c % width_of_panel;
+    transform_tile<T, 4, gradient_axis<T>>(dy, c, width,
+                                           [&](int i, const Vec<T>(&row)[6]) __attribute__((always_inline)) {
+                                             T* to = at + 6 * i * point;
+#pragma GCC unroll 6
+                                             for (int j = 0; j < 6; ++j, to += point) store(to, row[j]);
+                                           });
+  });
 }
 
 template <class T>
@@ -174,21 +170,17 @@ void output(const WinogradTile<T>& y, const T* m, int64_t point, int64_t channel
   over_channels<T>(channels, [&](int64_t c, int width) __attribute__((always_inline)) {
     fetch_next<4, 1>(y, c);
     Vec<T> half[4][6];
-    const T* p = m + c;
+    for (int j = 0; j < 6; ++j) {
+      const T* p = m + j * point + c;
+      Vec<T> column[6], transformed[4];
 #pragma GCC unroll 6
-    for (int j = 0; j < 6; ++j, p += point) {
-      in_one_register(p);
-      Vec<T> points[6], transformed[4];
-#pragma GCC unroll 6
-      for (int i = 0; i < 6; ++i) points[i] = load(p + 6 * i * point);
-      output_axis<T>(transformed, points);
+      for (int i = 0; i < 6; ++i) column[i] = load(p + 6 * i * point);
+      output_axis<T>(transformed, column);
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) half[i][j] = transformed[i];
     }
     const Vec<T> shift = bias ? read(bias + c, width) : Vec<T>{};
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      if (i >= y.row_end) break;
+    for (int i = 0; i < y.row_end; ++i) {
       Vec<T> row[4];
       output_axis<T>(row, half[i]);
       T* to = y.data + i * y.row + c;
