@@ -19,7 +19,7 @@ template <class T>
 struct RowConvArgs {
   int64_t h, rows;  // rows [h, h + rows) of y
   int64_t width;
-  const T* x;  // spread rows of the image: x_first, x_first + 1, ...; rows outside [0, x_rows) do not exist
+  const T* x;       // spread rows of the image: x_first, x_first + 1, ...; rows outside [0, x_rows) do not exist
   int64_t x_pixel;  // 0, or the rows are not spread: pixels of x so many numbers apart meet the vectors of y
   int64_t x_row, x_first, x_rows;
   int64_t row_step, row_taps;
