@@ -15,7 +15,9 @@ struct No {
 
 // Rows of y in registers, and row taps whose weights are: neighbouring rows of y read the same rows of x, so one load
 // serves up to kMaxTaps multiply-adds. 8 + 5 + 1 vectors fit 16 registers.
-constexpr int kMaxRows = 8;
+// Half as many in float64, for 250 KB less code.
+template <class T>
+constexpr int kMaxRows = sizeof(T) == sizeof(float) ? 8 : 4;
 constexpr int kMaxTaps = 5;
 
 // Row taps of the next tile when `left` are left: 5, 3, 2 or 1.
@@ -53,7 +55,7 @@ template <class T, int RB, int RT, int V, bool kSpread>
 FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64_t v) {
   constexpr int L = kLanes<T>;
   const int64_t j = v * L, x_row = a.row_step * a.x_row, w_row = a.taps * L;
-  T* const partial = b.partial + v * kMaxRows * L;
+  T* const partial = b.partial + v * kMaxRows<T> * L;
   const int64_t x_step = kSpread ? L : a.x_pixel;
   const T* x = a.x + ((a.h + b.h) * a.row_step + a.row_offsets[b.r] - a.x_first) * a.x_row + v * x_step;
   const T* w[V];
@@ -66,7 +68,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
   }
   for (int n = 0; n < V; ++n) {
     w[n] = b.weights + (kSpread ? a.classes[v + n] * b.pack : 0) + t_begin * L;
-    for (int h = 0; h < RB; ++h) acc[n][h] = b.first ? Vec<T>{} : load(partial + (n * kMaxRows + h) * L);
+    for (int h = 0; h < RB; ++h) acc[n][h] = b.first ? Vec<T>{} : load(partial + (n * kMaxRows<T> + h) * L);
   }
   auto add = [&](auto all) {
     for (int64_t t = t_begin; t < t_end; ++t) {
@@ -95,7 +97,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
     add(No{});
   for (int n = 0; n < V; ++n) {
     if (!b.last) {
-      for (int h = 0; h < RB; ++h) store(partial + (n * kMaxRows + h) * L, acc[n][h]);
+      for (int h = 0; h < RB; ++h) store(partial + (n * kMaxRows<T> + h) * L, acc[n][h]);
       continue;
     }
     const Vec<T> bias = load(b.weights + (kSpread ? a.classes[v + n] * b.pack : 0) + RT * w_row);
@@ -125,16 +127,19 @@ void add_block(const RowConvArgs<T>& a, const Block<T>& b) {
 
 template <class T>
 using AddBlock = void (*)(const RowConvArgs<T>&, const Block<T>&);
+template <class T, int RB, int RT, bool kSpread>
+constexpr AddBlock<T> kAddBlock = add_block < T,
+                      RB <= kMaxRows<T> ? RB : kMaxRows<T>, RT, kSpread > ;
 template <class T, int RT, bool kSpread>
-constexpr AddBlock<T> kAddBlocks[kMaxRows + 1] = {nullptr,
-                                                  add_block<T, 1, RT, kSpread>,
-                                                  add_block<T, 2, RT, kSpread>,
-                                                  add_block<T, 3, RT, kSpread>,
-                                                  add_block<T, 4, RT, kSpread>,
-                                                  add_block<T, 5, RT, kSpread>,
-                                                  add_block<T, 6, RT, kSpread>,
-                                                  add_block<T, 7, RT, kSpread>,
-                                                  add_block<T, 8, RT, kSpread>};
+constexpr AddBlock<T> kAddBlocks[] = {nullptr,
+                                      kAddBlock<T, 1, RT, kSpread>,
+                                      kAddBlock<T, 2, RT, kSpread>,
+                                      kAddBlock<T, 3, RT, kSpread>,
+                                      kAddBlock<T, 4, RT, kSpread>,
+                                      kAddBlock<T, 5, RT, kSpread>,
+                                      kAddBlock<T, 6, RT, kSpread>,
+                                      kAddBlock<T, 7, RT, kSpread>,
+                                      kAddBlock<T, 8, RT, kSpread>};
 
 template <class T>
 void forward(const RowConvArgs<T>& a, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate) {
@@ -145,7 +150,7 @@ void forward(const RowConvArgs<T>& a, T* y, int64_t y_row, const T* weights, T* 
   const auto& add = a.x_pixel == 0 ? spread : broadcast;
   constexpr int L = kLanes<T>;
   const bool shared = neighbours(a);
-  const int64_t blocks = (a.rows + kMaxRows - 1) / kMaxRows;
+  const int64_t blocks = (a.rows + kMaxRows<T> - 1) / kMaxRows<T>;
   for (int64_t i = 0; i < blocks; ++i) {
     Block<T> b{};
     b.h = i * a.rows / blocks;
@@ -171,9 +176,10 @@ void forward(const RowConvArgs<T>& a, T* y, int64_t y_row, const T* weights, T* 
 }
 
 // dW: RT row taps times TB taps in registers; every row of x is loaded once for all of them.
-constexpr int kSumRegisters = kVectorBytes == 64 ? 25 : 10;
-template <int RT>
-constexpr int kTileTaps = kSumRegisters / RT < 8 ? kSumRegisters / RT : 8;
+template <class T>
+constexpr int kSumRegisters = kVectorBytes == 64 && sizeof(T) == sizeof(float) ? 25 : 10;
+template <class T, int RT>
+constexpr int kTileTaps = kSumRegisters<T> / RT < 8 ? kSumRegisters<T> / RT : 8;
 
 // The vectors that one call goes over, and the sums that it adds to.
 template <class T>
@@ -277,7 +283,7 @@ void add_groups(const RowConvArgs<T>& a, Products<T> b) {
 // One row tap: all its sums share the loads of dy, so as many taps as there are registers.
 template <class T, int RT>
 void add_gradients(const RowConvArgs<T>& a, const Products<T>& b) {
-  constexpr int most = kTileTaps<RT>;
+  constexpr int most = kTileTaps<T, RT>;
   if constexpr (most == 8)
     add_groups<T, RT, 1, 2, 3, 4, 5, 6, 7, 8>(a, b);
   else if constexpr (most == 5)
@@ -412,7 +418,7 @@ void fold(const FoldArgs<T>& args) {
 }
 
 template <class T>
-constexpr ConvKernels<T> kTable{kLanes<T>, kMaxRows, spread<T>, forward<T>, fold<T>, kernel_gradient<T>};
+constexpr ConvKernels<T> kTable{kLanes<T>, kMaxRows<T>, spread<T>, forward<T>, fold<T>, kernel_gradient<T>};
 
 }  // namespace
 

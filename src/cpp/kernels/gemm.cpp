@@ -17,7 +17,8 @@ constexpr int kColumns = kVectors * kLanes<T>;
 // acc += A * B for one tap. `last`: columns of the last vector, all of them unless B is unpacked and ends inside it;
 // then nothing behind the row's end is read. The rows of A go in threes from one pointer each, as x86 addresses p, p +
 // s and p + 2 * s: a pointer for each of twelve rows does not fit into the registers. The empty asm keeps the compiler
-// from making one of them. Two k a turn: AVX-512 gains 4 % on one a turn, and nothing on four.
+// from making one of them. Two k a turn: AVX-512 gains 4 % on one a turn,
+// and nothing on four; sixteen registers do not suffice for it.
 template <class T, int MR, int NV, bool kPart>
 FASTNN_INLINE void multiply(Vec<T> (&acc)[MR][NV], const T* a, const T* b, int64_t depth, const GemmArgs<T>& g,
                             int last) {
@@ -25,8 +26,7 @@ FASTNN_INLINE void multiply(Vec<T> (&acc)[MR][NV], const T* a, const T* b, int64
   const int64_t a_row = g.a_row, a_col = g.a_col, b_row = g.b_row, b_panel = g.b_panel;
   const T* rows[kThrees];
   for (int q = 0; q < kThrees; ++q) rows[q] = a + 3 * q * a_row;
-#pragma GCC unroll 2
-  for (int64_t k = depth; k > 0; --k) {
+  auto step = [&]() __attribute__((always_inline)) {
     Vec<T> bs[NV];
 #pragma GCC unroll 8
     for (int v = 0; v < NV; ++v) {
@@ -45,6 +45,12 @@ FASTNN_INLINE void multiply(Vec<T> (&acc)[MR][NV], const T* a, const T* b, int64
       asm("" : "+r"(rows[q]));
     }
     b += b_row;
+  };
+  if constexpr (kVectorBytes == 64) {
+#pragma GCC unroll 2
+    for (int64_t k = depth; k > 0; --k) step();
+  } else {
+    for (int64_t k = depth; k > 0; --k) step();
   }
 }
 
