@@ -1,4 +1,5 @@
-// Memory of tensors and ops: aligned, not initialised. The large blocks that were freed last are kept for the next ones.
+// Memory of tensors and ops: aligned, not initialised. The large blocks that were freed last are kept for the next
+// ones.
 #pragma once
 #include <cstddef>
 
