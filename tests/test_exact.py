@@ -846,3 +846,20 @@ def test_an_empty_batch_of_long_rows_has_a_kernel_gradient_at_once():
     dx, dkernel, _ = ops.conv1d_backward(empty, empty, np.ones((3, 8, 8), "f4"), padding="same")
     assert dx.shape == empty.shape
     np.testing.assert_array_equal(np.asarray(dkernel), np.zeros((3, 8, 8)))
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        ops.max_pool2d,
+        ops.average_pool2d,
+        ops.global_average_pool2d,
+        lambda x: ops.batch_normalization_training(x)[0],
+    ],
+    ids=["max pool", "average pool", "global average pool", "batch norm"],
+)
+def test_images_without_channels_have_gradients(op):
+    x = np.zeros((2, 4, 4, 0), "f4")
+    y, pullback = ops.vjp(op, x)
+    (dx,) = pullback(np.zeros(y.shape, "f4"))
+    assert dx.shape == x.shape

@@ -15,8 +15,8 @@ FASTNN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t kTileBytes = 1024;
 template <class T>
 FASTNN_INLINE int64_t rows_at_once(int64_t channels, int64_t bytes, int64_t fewest) {
-  const int64_t rows = bytes / (channels * static_cast<int64_t>(sizeof(T)));
-  return rows < fewest ? fewest : rows;
+  const int64_t row = channels * static_cast<int64_t>(sizeof(T));
+  return row > 0 && fewest * row < bytes ? bytes / row : fewest;
 }
 
 // body.template operator()<N>(first channel, width of its last vector) for N vectors of channels at a time: whole cache

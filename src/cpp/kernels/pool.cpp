@@ -215,7 +215,7 @@ FASTNN_INLINE void for_pairs(const T* x, Range rows, const PoolSizes& s, const B
   };
   int64_t o = 0;
 #if defined(FASTNN_SEVERAL)
-  if (2 * s.channels <= kLanes<T> && s.stride_w == 2)
+  if (out > 0 && 2 * s.channels <= kLanes<T> && s.stride_w == 2)
     for (Several<T> several(s.channels); out - o >= several.lanes; o += several.lanes, top += 2 * several.lanes) {
       if (out - o < kLanes<T>) several.width = static_cast<int>(several.lanes);
       window(top, o, several);
@@ -286,7 +286,7 @@ void max_backward_apart(T* dx, const T* dy, const Index* index, int64_t h, Range
   if (sizeof(Index) == 1 && pairs(s) && !accumulate) {
     int64_t o = 0;
 #if defined(FASTNN_SEVERAL)
-    if (2 * s.channels <= kLanes<T>)
+    if (s.channels > 0 && 2 * s.channels <= kLanes<T>)
       for (const Several<T> several(s.channels); o + several.windows <= windows; o += several.windows) {
         const int64_t at = o * s.channels;
         const Vec<T> d = read(dy + at, static_cast<int>(several.lanes)),
