@@ -84,7 +84,8 @@ class KeptBlocks {
     void* block;
     size_t bytes;
   };
-  // Nobody waits: who comes while another thread is here goes to malloc, as does the child of a fork in that moment.
+  // Nobody waits: who comes while another thread is here goes to the system, as does the child of a fork in that
+  // moment.
   struct Turn {
     std::atomic_flag& busy;
     const bool mine;

@@ -17,8 +17,8 @@ constexpr int kColumns = kVectors * kLanes<T>;
 // acc += A * B for one tap. `last`: columns of the last vector, all of them unless B is unpacked and ends inside it;
 // then nothing behind the row's end is read. The rows of A go in threes from one pointer each, as x86 addresses p, p +
 // s and p + 2 * s: a pointer for each of twelve rows does not fit into the registers. The empty asm keeps the compiler
-// from making one of them. Two k a turn: AVX-512 gains 4 % on one a turn,
-// and nothing on four; sixteen registers do not suffice for it.
+// from making one of them. Two k a turn: AVX-512 gains 4 % on one a
+// turn, and nothing on four; sixteen registers do not suffice for it.
 template <class T, int MR, int NV, bool kPart>
 FASTNN_INLINE void multiply(Vec<T> (&acc)[MR][NV], const T* a, const T* b, int64_t depth, const GemmArgs<T>& g,
                             int last) {
