@@ -27,9 +27,16 @@ struct WinogradSum {
   const T* bias;  // or null
   bool accumulate;
   Finish<T> finish;
+  // Instead from_shape is two pixels smaller than to_shape, before_h and before_w are 0, and
+  //   to[n, i + r, j + q, f] = the sum of from[n, i, j, c] * B_t[c, f]
+  // in the adjoint's way: with tiles over `from`, whose results overlap.
+  bool scatter = false;
 
   void run() const;
 };
+
+// Whether the adjoint's way from images of one shape to larger ones is the faster one.
+bool scatter_pays(const Shape& to, const Shape& from);
 
 // dkernel[r, q, c, f] = (accumulate ? dkernel : 0) + sum over n, i, j of x[n, i + r - before_h, j + q - before_w, c] *
 // dy[n, i, j, f]
