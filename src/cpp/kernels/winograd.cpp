@@ -214,7 +214,8 @@ void output(const WinogradTile<T>& y, const T* m, int64_t point, int64_t channel
 template <class T>
 void input_gradient(const WinogradTile<T>& d, const T* m, int64_t point, int64_t channels, const T* bias, bool above,
                     bool left) {
-  over_channels<T>(channels, [&](int64_t c, int width) __attribute__((always_inline)) {
+  for (int64_t c = 0; c < channels; c += kLanes<T>) {
+    const int width = width_at<T>(c, channels);
     fetch_next<6, 1>(d, c);
     Vec<T> half[6][6];
     for (int j = 0; j < 6; ++j) {
@@ -232,9 +233,8 @@ void input_gradient(const WinogradTile<T>& d, const T* m, int64_t point, int64_t
       input_gradient_axis<T>(row, half[i]);
       const int begun = above && i < 2 ? 6 : left ? 2 : 0;
       T* to = d.data + i * d.row + c;
-#pragma GCC unroll 6
-      for (int j = 0; j < 6; ++j, to += d.column) {
-        if (j >= d.column_end) break;
+#pragma GCC unroll 1
+      for (int j = 0; j < d.column_end; ++j, to += d.column) {
         Vec<T> sum = row[j];
         if (j < begun)
           sum = read(to, width) + sum;
@@ -243,7 +243,7 @@ void input_gradient(const WinogradTile<T>& d, const T* m, int64_t point, int64_t
         write(to, sum, width);
       }
     }
-  });
+  }
 }
 
 // As many T as a vector holds doubles.
