@@ -359,13 +359,13 @@ def test_recorded_functions_notice_a_change():
 def test_programs_with_fused_activations_have_the_bits_of_the_ops(channels, filters, algorithm):
     config.conv_algorithm(algorithm)
     x, kernel, bias, _ = make(2, (9, 10), channels, filters, "same", "f4")
-    second = np.random.default_rng(1).standard_normal((3, 3, filters, 18)).astype("f4")
-    weights = [fastnn.Variable(kernel), fastnn.Variable(bias), fastnn.Variable(second)]
+    two = np.random.default_rng(1).standard_normal((2, 3, 3, filters, 18)).astype("f4")
+    weights = [fastnn.Variable(w) for w in (kernel, bias, *two)]
 
     def step(x):
         with fastnn.GradientTape() as tape:
             h = ops.relu(ops.conv2d(x, weights[0], weights[1], padding="same"))
-            y = ops.tanh(ops.conv2d(h, weights[2]))
+            y = ops.tanh(ops.conv2d(h, weights[2])) * ops.conv2d(h, weights[3])
         return [y, *tape.gradient(y, weights)]
 
     recorded = fastnn.function(step)
