@@ -2,9 +2,8 @@
 // outputs of a 3 x 3 kernel instead of 144.
 //
 //   Y  = A^T [ sum_c (B^T d_c B) o (G g_c G^T) ] A            a tile of 4 x 4 outputs from 6 x 6 inputs d
-//   dD = B [ sum_f (G g_f G^T) o (A dY_f A^T) ] B^T           the gradient of the inputs, 6 x 6 of a tile, which
-//   overlap dG = G^T [ sum_tiles (B^T d B) o (A dY A^T) ] G           the gradient of the kernel, with the same
-//   matrices
+//   dD = B [ sum_f (A dY_f A^T) o (G g_f G^T) ] B^T           what it adds to the gradient of those 6 x 6 inputs
+//   dG = G^T [ sum_tiles (B^T d B) o (A dY A^T) ] G           the gradient of the kernel, with the same matrices
 //
 // The points are 0, +-5/8, +-3/2 and infinity, not the textbook's 0, +-1, +-2: every constant is dyadic, so exact in
 // float32, the signs still pair up to butterflies, and the error is less than half as large. Root mean square and
