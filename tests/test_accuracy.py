@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
 
+import fastnn
 from fastnn import ops
 
 # What kernels/math.hpp promises, in ulp; a result that is denormal may be flushed to zero.
@@ -125,6 +126,19 @@ def test_float64_is_near_the_library_of_c(name):
         <= 6 * np.finfo(np.float64).eps
     )
     np.testing.assert_array_equal(np.isnan(actual), np.isnan(exact))
+
+
+def test_gelu_and_its_gradient_are_near_the_normal_distribution():
+    x = np.linspace(-20, 20, 400_001, dtype=np.float32)
+    v = fastnn.Variable(x)
+    with fastnn.GradientTape() as tape:
+        y = ops.gelu(v)
+    exact = x.astype(float)
+    cdf, pdf = stats.norm.cdf(exact), stats.norm.pdf(exact)
+    eps = np.finfo(np.float32).eps
+    assert np.max(np.abs(np.asarray(y) - exact * cdf) / np.maximum(np.abs(exact), eps)) < 1.5 * eps
+    assert np.max(np.abs(np.asarray(tape.gradient(y, v)) - (cdf + exact * pdf))) < 2 * eps
+    assert np.all(np.asarray(y)[x < 0] <= 0)
 
 
 @pytest.mark.parametrize(

@@ -863,3 +863,14 @@ def test_images_without_channels_have_gradients(op):
     y, pullback = ops.vjp(op, x)
     (dx,) = pullback(np.zeros(y.shape, "f4"))
     assert dx.shape == x.shape
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3000, 13), (7, 5, 60, 2), (1030, 255), (11, 300), (3, 16)])
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "maximum", "minimum"])
+def test_a_row_beside_many_is_what_numpy_gives(name, shape, dtype):
+    rng = np.random.default_rng(1)
+    x, row = rng.standard_normal(shape).astype(dtype), rng.standard_normal(shape[-1]).astype(dtype)
+    f = getattr(np, name)
+    np.testing.assert_array_equal(getattr(ops, name)(x, row), f(x, row))
+    np.testing.assert_array_equal(getattr(ops, name)(row, x), f(row, x))

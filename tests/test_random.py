@@ -38,6 +38,13 @@ def test_philox_blocks_are_the_reference():
     )
 
 
+def test_philox_words_do_not_depend_on_where_a_call_begins():
+    first, key = 4 * (2**32 - 70), (2**40 + 5, 2**31 + 9, 2**35 + 1)  # the count of blocks carries
+    one_by_one = [_core.random_bits(4, first + 4 * i, *key) for i in range(251)]
+    words = _core.random_bits(1003, first, *key)
+    np.testing.assert_array_equal(words, np.concatenate(one_by_one)[:1003])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("draw", "distribution"),

@@ -12,7 +12,7 @@ struct PhiloxKey {
       counter[4];  // block `index` adds its low 32 bits to counter[0], which is 0, and ors the rest into counter[1]
 };
 
-// Numbers are made this many at a time; `first` of every kernel is a multiple of it.
+// Numbers are made this many at a time; `first` of every kernel but bits is a multiple of it.
 constexpr int64_t kRandomBlock = 256;
 
 template <class T>

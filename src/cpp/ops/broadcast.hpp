@@ -37,6 +37,14 @@ class BroadcastLoop {
 
   const Offsets& inner_strides() const { return strides_[rank_ - 1]; }  // 0 or 1 each
 
+  // The elements of operand p where it is one row that stands beside every row of the others, which have all; else 0.
+  int64_t row_of(int p) const {
+    if (rank_ != 2) return 0;
+    for (int q = 0; q < N; ++q)
+      if (strides_[1][q] != 1 || strides_[0][q] != (q == p ? 0 : dims_[1])) return 0;
+    return dims_[1];
+  }
+
   // row(first output element, offset per operand, elements)
   template <class Row>
   void run(int64_t work_per_element, const Row& row) const {
