@@ -267,32 +267,21 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
   // The kernel and the bias repeated along a row, for each class of vectors.
   const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes, classes = plan.spreads ? plan.class_count() : 1;
   Scratch<T> weights(classes * pack);
-  std::vector<int64_t> filter(filters + lanes), at(filters + lanes);  // of the lanes: which, and where in a row of it
-  for (int64_t i = 0; i < filters + lanes; ++i) {
-    filter[i] = i < filters ? i : filter[i - filters];
-    at[i] = i < filters ? i / group_filters * b_group + i % group_filters * b_col : at[i - filters];
-  }
+  Scratch<int64_t> tap_at(row_taps * plan.all_taps()), lane_at(filters + lanes);  // where in the kernel
+  int64_t* tap = tap_at.data();
+  for (const AxisTap& r : rows.taps)
+    for (const int64_t t : plan.taps)
+      for (int64_t k = 0; k < plan.channels; ++k) *tap++ = (r.tap * taps_w + columns.taps[t].tap) * b_tap + k * b_row;
+  for (int64_t i = 0; i < filters + lanes; ++i)  // lanes from any filter on
+    lane_at[i] = i < filters ? i / group_filters * b_group + i % group_filters * b_col : lane_at[i - filters];
   const bool in_order = b_col == 1 && (groups == 1 || b_group == group_filters);
   parallel_for(std::min(plan.phases, classes), grain_for(2 * pack), [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
       const int64_t f = c * lanes % filters;
-      const bool together = in_order && f + lanes <= filters;
-      T* to = &weights[c * pack];
-      for (int64_t r = 0; r < row_taps; ++r)
-        for (const int64_t t : plan.taps) {
-          const T* b = kernel + (rows.taps[r].tap * taps_w + columns.taps[t].tap) * b_tap;
-          if (together && b_row == lanes) {
-            std::memcpy(to, b, static_cast<size_t>(plan.channels * lanes) * sizeof(T));
-            to += plan.channels * lanes;
-            continue;
-          }
-          for (int64_t k = 0; k < plan.channels; ++k, b += b_row, to += lanes)
-            if (together)
-              std::memcpy(to, b + at[f], static_cast<size_t>(lanes) * sizeof(T));
-            else
-              for (int64_t l = 0; l < lanes; ++l) to[l] = b[at[f + l]];
-        }
-      for (int64_t l = 0; l < lanes; ++l) to[l] = bias ? bias[filter[f + l]] : T(0);
+      T* const to = &weights[c * pack];
+      plan.kernel.gather(to, kernel, tap_at.data(), row_taps * plan.all_taps(), &lane_at[f], in_order ? filters : 0);
+      for (int64_t l = 0, i = f; l < lanes; ++l, i = i + 1 < filters ? i + 1 : 0)
+        to[pack - lanes + l] = bias ? bias[i] : T(0);
     }
   });
   // Those of a vector at a border are its phase's, without the lanes outside: some first and some last ones.
