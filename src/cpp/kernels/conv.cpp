@@ -388,6 +388,22 @@ void spread(const SpreadArgs<T>& args) {
 }
 
 template <class T>
+void gather(T* to, const T* from, const int64_t* at, int64_t n, const int64_t* lane_at, int64_t width) {
+  constexpr int L = kLanes<T>;
+  if (width >= L && lane_at[L - 1] == lane_at[0] + L - 1) {
+    for (int64_t i = 0; i < n; ++i, to += L) store(to, load(from + at[i] + lane_at[0]));
+  } else if (0 < width && width <= L) {
+    Mask<T> lane_of;
+    for (int l = 0; l < L; ++l) lane_of[l] = static_cast<Int<T>>(lane_at[l]);
+    const int numbers = static_cast<int>(width);
+    for (int64_t i = 0; i < n; ++i, to += L) store(to, permute<T>(read(from + at[i], numbers), lane_of));
+  } else {
+    for (int64_t i = 0; i < n; ++i, to += L)
+      for (int l = 0; l < L; ++l) to[l] = from[at[i] + lane_at[l]];
+  }
+}
+
+template <class T>
 void fold(const FoldArgs<T>& args) {
   constexpr int L = kLanes<T>;
   const FoldArgs<T> s = args;
@@ -418,7 +434,7 @@ void fold(const FoldArgs<T>& args) {
 }
 
 template <class T>
-constexpr ConvKernels<T> kTable{kLanes<T>, kMaxRows<T>, spread<T>, forward<T>, fold<T>, kernel_gradient<T>};
+constexpr ConvKernels<T> kTable{kLanes<T>, kMaxRows<T>, spread<T>, gather<T>, forward<T>, fold<T>, kernel_gradient<T>};
 
 }  // namespace
 

@@ -66,6 +66,9 @@ struct ConvKernels {
   // to[row, before + (p * groups + g) * repeat + i] = from[row, p * pixel_step + g * group_step]. A row of `to` has
   // room for `lanes` numbers behind the last one; they become zero. What else is not written stays.
   void (*spread)(const SpreadArgs<T>& args);
+  // to[i * lanes + l] = from[at[i] + lane_at[l]], i < n. width: a vector's lanes are among the first `width` numbers
+  // behind from[at[i]], or one run of them; 0: anywhere.
+  void (*gather)(T* to, const T* from, const int64_t* at, int64_t n, const int64_t* lane_at, int64_t width);
   // y = (accumulate ? y : 0) + the sum + bias. weights: per class (row_taps * taps) vectors and one of the bias.
   void (*forward)(const RowConvArgs<T>& args, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate);
   // y[j] = (accumulate ? y[j] : 0) + the sum of the windows that hold j, pixel by pixel + bias

@@ -48,7 +48,7 @@ constexpr int64_t kFewChannels = 32, kShareOfFew = 5, kShareOfMany = 4;
 }  // namespace
 
 template <class T>
-void SlidingSum<T>::run(const std::vector<Axis>& rows, const std::vector<Axis>& columns) const {
+void SlidingSum<T>::run(std::span<const Axis> rows, std::span<const Axis> columns) const {
   const int64_t K = from_image.channels / groups, N = to_image.channels / groups;
   if (to_image.n * to_image.h * to_image.w * N == 0) return;
   std::vector<Part> tiled, others;
@@ -442,7 +442,8 @@ void Convolution::forward(T* y, const T* x, const T* kernel, const T* bias, bool
   }
   const SlidingSum<T> sum{y,          out,          x,      in,   kernel,     C * F, F, 1,
                           F / groups, columns.size, groups, bias, accumulate, finish};
-  sum.run({forward_axis(rows)}, {forward_axis(columns)});
+  const Axis h = forward_axis(rows), w = forward_axis(columns);
+  sum.run({&h, 1}, {&w, 1});
 }
 
 template <class T>

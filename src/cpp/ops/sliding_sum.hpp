@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "ops/finish.hpp"
@@ -28,12 +29,11 @@ inline Axis make_axis(int64_t count, int64_t to_first, int64_t to_step, int64_t 
                       std::vector<AxisTap> taps) {
   Axis axis{count, to_first, to_step, from_step, std::move(taps), {}};
   const int64_t n = static_cast<int64_t>(axis.taps.size());
-  for (int64_t u = 0, first = 0, last = 0; u < count; ++u) {
+  axis.segments.reserve(static_cast<size_t>(std::min(count, 2 * n + 1)));
+  for (int64_t u = 0, first = n, last = n; u < count; ++u) {
     // Sources move on with u: taps leave at the end (past the image) and enter at the beginning.
-    first = 0;
-    while (first < n && u * from_step + axis.taps[first].offset < 0) ++first;
-    last = first;
-    while (last < n && u * from_step + axis.taps[last].offset < from) ++last;
+    while (first > 0 && u * from_step + axis.taps[first - 1].offset >= 0) --first;
+    while (last > first && u * from_step + axis.taps[last - 1].offset >= from) --last;
     if (u > 0 && axis.segments.back().first_tap == first && axis.segments.back().last_tap == last)
       axis.segments.back().end = u + 1;
     else
@@ -45,6 +45,7 @@ inline Axis make_axis(int64_t count, int64_t to_first, int64_t to_step, int64_t 
 // y from x: one class of positions, taps in their order.
 inline Axis forward_axis(const Window& w) {
   std::vector<AxisTap> taps;
+  taps.reserve(static_cast<size_t>(w.size));
   for (int64_t r = 0; r < w.size; ++r) taps.push_back({r, r * w.dilation - w.before});
   return make_axis(w.out, 0, 1, w.stride, w.in, std::move(taps));
 }
@@ -85,7 +86,7 @@ struct SlidingSum {
   Finish<T> finish;
 
   // Over each of `rows` with each of `columns`: together all the pixels.
-  void run(const std::vector<Axis>& rows, const std::vector<Axis>& columns) const;
+  void run(std::span<const Axis> rows, std::span<const Axis> columns) const;
 
  private:
   struct Part {
