@@ -144,6 +144,23 @@ def test_python_numbers_are_weak_and_lists_become_floatx():
     assert (np.float64(2) * Tensor(np.ones(2, "f4"))).dtype == np.float64
 
 
+def test_clip_keeps_integers_within_bounds_that_are_integers():
+    x = np.arange(-3, 4, dtype=np.int32)
+    for low, high in ((-1, 2), (-np.inf, 2.0), (0, np.inf)):
+        y = ops.clip(x, low, high)
+        assert y.dtype == np.int32
+        np.testing.assert_array_equal(y, np.clip(x, low, high))
+    y = ops.clip(x, -0.5, 1.5)
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y, np.clip(x, -0.5, 1.5))
+
+
+@pytest.mark.parametrize("bounds", [(2, 1), (np.nan, 1), (0, np.nan)])
+def test_clip_needs_bounds_in_order(bounds):
+    with pytest.raises(ValueError, match="x_min <= x_max"):
+        ops.clip(np.ones(2, "f4"), *bounds)
+
+
 @pytest.mark.parametrize(("a", "b"), list(itertools.product(DTYPES, DTYPES)))
 def test_arrays_promote_as_numpys(a, b):
     expected = np.promote_types(a, b)

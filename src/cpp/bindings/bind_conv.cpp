@@ -35,8 +35,8 @@ void bind_conv(py::module_& m) {
   for (const auto& [rank, name] : {std::pair{1, "conv1d"}, std::pair{2, "conv2d"}})
     m.def(
         name,
-        [rank, name](py::handle x, py::handle kernel, py::handle bias, py::handle strides, const std::string& padding,
-                     py::handle dilation_rate, int64_t groups) {
+        [rank = rank, name = name](py::handle x, py::handle kernel, py::handle bias, py::handle strides,
+                                   const std::string& padding, py::handle dilation_rate, int64_t groups) {
           ConvParams params = params_of(rank, name, strides, as_padding(padding, name, rank == 1), dilation_rate);
           params.groups = groups;
           return call_with(x, kernel, bias, [&](bool has_bias) { return conv(params, has_bias); });
@@ -46,8 +46,8 @@ void bind_conv(py::module_& m) {
   for (const auto& [rank, name] : {std::pair{1, "depthwise_conv1d"}, std::pair{2, "depthwise_conv2d"}})
     m.def(
         name,
-        [rank, name](py::handle x, py::handle kernel, py::handle bias, py::handle strides, const std::string& padding,
-                     py::handle dilation_rate) {
+        [rank = rank, name = name](py::handle x, py::handle kernel, py::handle bias, py::handle strides,
+                                   const std::string& padding, py::handle dilation_rate) {
           ConvParams params = params_of(rank, name, strides, as_padding(padding, name), dilation_rate);
           params.depthwise = true;
           return call_with(x, kernel, bias, [&](bool has_bias) { return conv(params, has_bias); });
@@ -57,8 +57,8 @@ void bind_conv(py::module_& m) {
   for (const auto& [rank, name] : {std::pair{1, "conv1d_transpose"}, std::pair{2, "conv2d_transpose"}})
     m.def(
         name,
-        [rank, name](py::handle x, py::handle kernel, py::handle bias, py::handle strides, const std::string& padding,
-                     py::handle output_padding, py::handle dilation_rate) {
+        [rank = rank, name = name](py::handle x, py::handle kernel, py::handle bias, py::handle strides,
+                                   const std::string& padding, py::handle output_padding, py::handle dilation_rate) {
           const ConvParams params = params_of(rank, name, strides, as_padding(padding, name), dilation_rate);
           OutputPadding more;
           if (!output_padding.is_none()) {

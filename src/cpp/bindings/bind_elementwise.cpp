@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "bindings/array.hpp"
 #include "bindings/families.hpp"
 #include "ops/elementwise.hpp"
@@ -7,13 +9,14 @@ namespace fastnn {
 void bind_elementwise(py::module_& m) {
   using kernels::Binary;
   using kernels::Unary;
-  // Functions that integers have no kernel for compute in floatx.
+  // Functions that integers have no kernel for compute in floatx, and bounds that are no integers make no integers.
   auto bind_unary = [&m](const char* name, Unary kind, bool keeps_integers) {
     m.def(
         name,
         [kind, keeps_integers](py::handle x, double a, double b) {
           Tensor t = as_tensor(x, "x");
-          if (!is_floating(t.dtype()) && (!keeps_integers || t.dtype() == DType::boolean)) t = cast_to(t, floatx());
+          const bool keeps = keeps_integers && t.dtype() != DType::boolean && a == std::trunc(a) && b == std::trunc(b);
+          if (!is_floating(t.dtype()) && !keeps) t = cast_to(t, floatx());
           return call1(unary(kind, a, b), {t});
         },
         py::arg("x"), py::arg("a") = 0.0, py::arg("b") = 0.0);

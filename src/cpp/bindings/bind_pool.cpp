@@ -20,7 +20,8 @@ void bind_pool(py::module_& m) {
         Name{Pool::average, 2, "average_pool2d"}})
     m.def(
         name,
-        [kind, rank, name](py::handle x, py::handle pool_size, py::handle strides, const std::string& padding) {
+        [kind = kind, rank = rank, name = name](py::handle x, py::handle pool_size, py::handle strides,
+                                                const std::string& padding) {
           const auto [size_h, size_w] = as_sizes(rank, pool_size, name, "pool_size");
           const auto [stride_h, stride_w] =
               strides.is_none() ? std::pair{size_h, size_w} : as_sizes(rank, strides, name, "strides");
@@ -33,7 +34,7 @@ void bind_pool(py::module_& m) {
         Name{Pool::average, 1, "global_average_pool1d"}, Name{Pool::average, 2, "global_average_pool2d"}})
     m.def(
         name,
-        [kind, rank](py::handle x, bool keepdims) {
+        [kind = kind, rank = rank](py::handle x, bool keepdims) {
           return call1(global_pool(kind, rank, keepdims), {as_tensor(x, "x")});
         },
         py::arg("x"), py::arg("keepdims") = false);

@@ -136,7 +136,8 @@ void bind_runtime(py::module_& m) {
   m.def(
       "measure_peak",
       [](py::handle dtype, double duration, bool all_threads) {
-        return (as_dtype(dtype) == DType::float32 ? peak_gflops<float> : peak_gflops<double>)(duration, all_threads);
+        return with_float(as_dtype(dtype), "measure_peak",
+                          [&](auto zero) { return peak_gflops<decltype(zero)>(duration, all_threads); });
       },
       py::arg("dtype") = "float32", py::arg("duration") = 0.1, py::arg("all_threads") = false,
       "GFLOP/s of one thread, or of all that kernels may use at once, on independent fused multiply-adds in registers: "
@@ -148,9 +149,9 @@ void bind_runtime(py::module_& m) {
       "time_gemm",
       [](int64_t rows, int64_t columns, int64_t depth, py::handle dtype, bool transpose_a, bool transpose_b,
          int repeats) {
-        return (as_dtype(dtype) == DType::float32 ? time_gemm<float> : time_gemm<double>)(rows, columns, depth,
-                                                                                          transpose_a, transpose_b,
-                                                                                          repeats);
+        return with_float(as_dtype(dtype), "time_gemm", [&](auto zero) {
+          return time_gemm<decltype(zero)>(rows, columns, depth, transpose_a, transpose_b, repeats);
+        });
       },
       py::arg("m"), py::arg("n"), py::arg("k"), py::arg("dtype") = "float32", py::arg("transpose_a") = false,
       py::arg("transpose_b") = false, py::arg("repeats") = 10,

@@ -68,51 +68,57 @@ int allowed_cpus() {
 // Work handed from the one thread that runs the steps to those that stand by in its region. Each takes the chunks of
 // its own part first, and then what others have not begun: the ops of a program cut the same rows into the same parts,
 // so a thread mostly finds what it reads in its own cache.
+//
+// A hand-over is as few trips of a cache line between two cores as it can be: they are 140 or 540 ns apart, depending
+// on where a hypervisor has put them. A worker polls the line that brings its whole job, and counts what it has done in
+// a line that nobody else writes.
 class Team {
  public:
   // More threads than CPUs: whoever waits keeps somebody else from working, and sleeps at once.
-  explicit Team(int threads) : spins_(threads > allowed_cpus() ? 0 : kSpins), parts_(static_cast<size_t>(threads)) {}
+  explicit Team(int threads) : spins_(threads > allowed_cpus() ? 0 : kSpins), members_(static_cast<size_t>(threads)) {}
 
   // Called by the leader, member 0: all chunks are done when it returns. It takes part, and waits only for chunks that
   // somebody has begun, so a worker that the system does not run holds up one chunk at most.
   void run(int64_t chunks, ChunkFn fn, const void* body) {
-    fn_.store(fn, std::memory_order_relaxed);
-    body_.store(body, std::memory_order_relaxed);
-    chunks_.store(chunks, std::memory_order_relaxed);
-    done_.store(0, std::memory_order_relaxed);
-    const uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
-    for (size_t part = 0; part < parts_.size(); ++part)
-      parts_[part].ticket.store(
-          generation << kLeftBits | static_cast<uint64_t>(begin_of(part + 1, chunks) - begin_of(part, chunks)),
-          std::memory_order_relaxed);
-    generation_.store(generation, std::memory_order_seq_cst);
-    if (sleepers_.load(std::memory_order_seq_cst) > 0) generation_.notify_all();
-    work_on(0, generation);
-    for (int spins = 0; done_.load(std::memory_order_acquire) < chunks; ++spins)
+    ++generation_;
+    issued_ += chunks;
+    for (size_t member = members_.size(); member-- > 0;) {
+      const int64_t begin = begin_of(member, chunks), end = begin_of(member + 1, chunks);
+      if (begin == end) continue;
+      Member& m = members_[member];
+      m.fn.store(fn, std::memory_order_relaxed);
+      m.body.store(body, std::memory_order_relaxed);
+      m.end.store(end, std::memory_order_relaxed);
+      m.ticket.store(generation_ << kLeftBits | static_cast<uint64_t>(end - begin), std::memory_order_release);
+    }
+    wake_sleepers();
+    work_on(0, generation_);
+    for (int spins = 0; done() < issued_; ++spins)
       if (spins >= spins_) sched_yield();
   }
 
   void stop() {
-    generation_.store(kStop, std::memory_order_seq_cst);
-    generation_.notify_all();
+    for (Member& m : members_) m.ticket.store(kStop, std::memory_order_release);
+    wake_sleepers();
   }
 
   // What a worker does until stop().
   void stand_by(size_t member) {
+    const std::atomic<uint64_t>& ticket = members_[member].ticket;
     uint64_t seen = 0;
     for (;;) {
-      uint64_t generation = generation_.load(std::memory_order_acquire);
-      for (int spins = 0; generation == seen && spins < spins_; ++spins)
-        generation = generation_.load(std::memory_order_acquire);
-      if (generation == kStop) return;
-      if (generation == seen) {
+      uint64_t now = ticket.load(std::memory_order_acquire);
+      for (int spins = 0; now >> kLeftBits == seen && spins < spins_; ++spins)
+        now = ticket.load(std::memory_order_acquire);
+      if (now == kStop) return;
+      if (now >> kLeftBits == seen) {
+        const uint32_t wakes = wakes_.load(std::memory_order_acquire);
         sleepers_.fetch_add(1, std::memory_order_seq_cst);
-        generation = generation_.load(std::memory_order_seq_cst);
-        if (generation == seen) generation_.wait(generation, std::memory_order_acquire);
+        if (ticket.load(std::memory_order_seq_cst) >> kLeftBits == seen) wakes_.wait(wakes, std::memory_order_acquire);
         sleepers_.fetch_sub(1, std::memory_order_relaxed);
         continue;
       }
-      seen = generation;
+      seen = now >> kLeftBits;
       work_on(member, seen);
     }
   }
@@ -120,42 +126,61 @@ class Team {
  private:
   static constexpr int kLeftBits = 32;
   static constexpr uint64_t kStop = ~uint64_t{0};
-  struct alignas(64) Part {
-    std::atomic<uint64_t> ticket{0};  // generation of the work, and how many chunks of this part are left
+  static constexpr size_t kLines = 128;  // bytes: some CPUs fetch lines in pairs
+  struct Member {
+    alignas(kLines) std::atomic<uint64_t> ticket{
+        0};  // generation of the work, and how many chunks of this part are left
+    std::atomic<ChunkFn> fn{nullptr};
+    std::atomic<const void*> body{nullptr};
+    std::atomic<int64_t> end{0};                   // of the chunks of this part
+    alignas(kLines) std::atomic<int64_t> done{0};  // chunks that this member has ever done
   };
 
+  // Rounded up, so that the leader has a part, which it need not fetch, of the fewest chunks.
   int64_t begin_of(size_t part, int64_t chunks) const {
-    return static_cast<int64_t>(part) * chunks / static_cast<int64_t>(parts_.size());
+    const auto parts = static_cast<int64_t>(members_.size());
+    return (static_cast<int64_t>(part) * chunks + parts - 1) / parts;
+  }
+
+  int64_t done() const {
+    int64_t sum = 0;
+    for (const Member& m : members_) sum += m.done.load(std::memory_order_acquire);
+    return sum;
+  }
+
+  // Either this sees who has gone to sleep, or they, before they do, see the new tickets.
+  void wake_sleepers() {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (sleepers_.load(std::memory_order_relaxed) == 0) return;
+    wakes_.fetch_add(1, std::memory_order_release);
+    wakes_.notify_all();
   }
 
   // Takes chunks of this generation of work, as long as there are any. What was read of the job holds if a ticket can
-  // still be drawn from that generation: the next one begins only when all its chunks are done. Whether one can is in
-  // the ticket alone: a worker that comes late may have read the number of chunks of the next job.
+  // still be drawn from that generation: the next one begins only when all its chunks are done.
   void work_on(size_t member, uint64_t generation) {
-    const ChunkFn fn = fn_.load(std::memory_order_relaxed);
-    const void* const body = body_.load(std::memory_order_relaxed);
-    const int64_t chunks = chunks_.load(std::memory_order_relaxed);
-    for (size_t k = 0; k < parts_.size(); ++k) {
-      const size_t part = (member + k) % parts_.size();
-      const int64_t end = begin_of(part + 1, chunks);
-      std::atomic<uint64_t>& next = parts_[part].ticket;
-      uint64_t ticket = next.load(std::memory_order_acquire);
+    std::atomic<int64_t>& done = members_[member].done;
+    for (size_t k = 0; k < members_.size(); ++k) {
+      Member& m = members_[(member + k) % members_.size()];
+      uint64_t ticket = m.ticket.load(std::memory_order_acquire);
       while (ticket >> kLeftBits == generation && (ticket & 0xFFFFFFFFu) > 0) {
-        if (!next.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel)) continue;
+        const ChunkFn fn = m.fn.load(std::memory_order_relaxed);
+        const void* const body = m.body.load(std::memory_order_relaxed);
+        const int64_t end = m.end.load(std::memory_order_relaxed);
+        if (!m.ticket.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel)) continue;
         fn(body, end - static_cast<int64_t>(ticket & 0xFFFFFFFFu));
-        done_.fetch_add(1, std::memory_order_release);
-        ticket = next.load(std::memory_order_acquire);
+        done.store(done.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+        ticket = m.ticket.load(std::memory_order_acquire);
       }
     }
   }
 
   const int spins_;
-  std::atomic<uint64_t> generation_{0};
-  std::atomic<int> sleepers_{0};
-  std::atomic<ChunkFn> fn_{nullptr};
-  std::atomic<const void*> body_{nullptr};
-  std::atomic<int64_t> chunks_{0}, done_{0};
-  std::vector<Part> parts_;
+  uint64_t generation_ = 0;  // of the leader
+  int64_t issued_ = 0;       // chunks, ever
+  alignas(kLines) std::atomic<int> sleepers_{0};
+  std::atomic<uint32_t> wakes_{0};
+  std::vector<Member> members_;
 };
 
 thread_local Team* t_team = nullptr;  // of the leader, inside its region

@@ -17,7 +17,7 @@ FASTNN_INLINE Vec<T> clip(Vec<T> p) {  // NaN stays NaN
 // The gradient passes where clip changes nothing, and for NaN.
 template <class T>
 FASTNN_INLINE Vec<T> unless_clipped(Vec<T> d, Vec<T> p) {
-  return (p < T(kEpsilon)) | (p > T(1) - T(kEpsilon)) ? Vec<T>{} : d;
+  return ((p < T(kEpsilon)) | (p > T(1) - T(kEpsilon))) ? Vec<T>{} : d;
 }
 
 template <class T>
@@ -107,7 +107,7 @@ void cross_entropy(T* loss, T* state, Targets<T> targets, const T* y_pred, int64
       const Vec<T> v = read(z + i, width), y = first<T>(smooth(read(t + i, width)), width);
       const Vec<T> p = from_logits ? (v - m) - log_s : log<T>(clip<T>(v / s));
       // An impossible class that the target rules out costs nothing: 0 * -inf is 0 here.
-      total += (y == T(0)) & (p == -kInfinity<T>) ? Vec<T>{} : first<T>(y * p, width);
+      total += ((y == T(0)) & (p == -kInfinity<T>)) ? Vec<T>{} : first<T>(y * p, width);
     }
     loss[r] = -sum_lanes<T>(total);
   }

@@ -191,7 +191,7 @@ struct SumSlope {
 template <class T>
 struct ExtremumSlope {
   static constexpr bool reads = true;
-  static FASTNN_INLINE Vec<T> apply(Vec<T> dy, Vec<T> x, Vec<T> y) { return (x == y) | (x != x) ? dy : Vec<T>{}; }
+  static FASTNN_INLINE Vec<T> apply(Vec<T> dy, Vec<T> x, Vec<T> y) { return ((x == y) | (x != x)) ? dy : Vec<T>{}; }
 };
 template <class T>
 struct SquaresSlope {

@@ -187,11 +187,11 @@ def hard_sigmoid(x: ArrayLike) -> Tensor:
 
 
 def clip(x: ArrayLike, x_min: float, x_max: float) -> Tensor:
-    """x limited to [x_min, x_max]; the gradient is 0 outside.
+    """x limited to [x_min, x_max]; the gradient is 0 outside. Integers with fractional bounds become floats.
 
-    Raises: ValueError if x_min > x_max.
+    Raises: ValueError unless x_min <= x_max.
     """
-    if x_min > x_max:
+    if not x_min <= x_max:
         raise ValueError(f"clip: expected x_min <= x_max, got {x_min} and {x_max}")
     return _core.clip(x, x_min, x_max)
 
