@@ -131,7 +131,7 @@ FASTNN_INLINE void transform_tile(const WinogradTile<const T>& tile, int64_t c, 
   }
 }
 
-// A tile's pixels lie in many short runs that no hardware prefetcher follows: those of the next one are asked for while
+// A tile's pixels lie in many short runs that no hardware prefetcher follows: those of one to come are asked for while
 // this one is computed.
 template <int Pixels, int Write, class T>
 FASTNN_INLINE void fetch_next(const WinogradTile<T>& tile, int64_t c) {
