@@ -10,17 +10,18 @@ import fastnn
 from fastnn import _core, config, ops
 from fastnn.bench.harness import print_machine, verify
 
-# name: images, height = width, channels, filters; padding "same"
+# name: images, height = width, channels, filters, padding
 PROBLEMS = {
-    "16 ch, 32 x 32": (128, 32, 16, 16),
-    "32 ch, 16 x 16": (128, 16, 32, 32),
-    "64 ch, 8 x 8": (128, 8, 64, 64),
-    "64 ch, 32 x 32": (64, 32, 64, 64),
-    "64-128 ch, 16 x 16": (64, 16, 64, 128),
-    "128 ch, 16 x 16": (64, 16, 128, 128),
-    "256 ch, 8 x 8": (64, 8, 256, 256),
-    "64 ch, 32 x 32, 1 image": (1, 32, 64, 64),
-    "256 ch, 8 x 8, 1 image": (1, 8, 256, 256),
+    "16 ch, 32 x 32": (128, 32, 16, 16, "same"),
+    "32 ch, 16 x 16": (128, 16, 32, 32, "same"),
+    "64 ch, 8 x 8": (128, 8, 64, 64, "same"),
+    "64 ch, 32 x 32": (64, 32, 64, 64, "same"),
+    "32-64 ch, 13 x 13, valid": (128, 13, 32, 64, "valid"),
+    "64-128 ch, 16 x 16": (64, 16, 64, 128, "same"),
+    "128 ch, 16 x 16": (64, 16, 128, 128, "same"),
+    "256 ch, 8 x 8": (64, 8, 256, 256, "same"),
+    "64 ch, 32 x 32, 1 image": (1, 32, 64, 64, "same"),
+    "256 ch, 8 x 8, 1 image": (1, 8, 256, 256, "same"),
 }
 PASSES = {"y": "forward", "dx": "input_gradient", "dkernel": "kernel_gradient"}
 
@@ -32,17 +33,19 @@ def make(n: int, size: int, channels: int, filters: int) -> tuple[np.ndarray, np
     return x.astype("f4"), kernel.astype("f4")
 
 
-def all_passes(algorithm: str, x: np.ndarray, kernel: np.ndarray) -> list[np.ndarray]:
+def all_passes(
+    algorithm: str, x: np.ndarray, kernel: np.ndarray, padding: str = "same"
+) -> list[np.ndarray]:
     config.conv_algorithm(algorithm)
-    y = np.asarray(ops.conv2d(x, kernel, padding="same"))
+    y = np.asarray(ops.conv2d(x, kernel, padding=padding))
     dy = np.random.default_rng(1).standard_normal(y.shape).astype("f4").astype(y.dtype)
-    gradients = ops.conv2d_backward(dy, x, kernel, padding="same")[:2]
+    gradients = ops.conv2d_backward(dy, x, kernel, padding=padding)[:2]
     return [y, *(np.asarray(g) for g in gradients)]
 
 
-def seconds(algorithm: str, x: np.ndarray, kernel: np.ndarray, what: str) -> float:
+def seconds(algorithm: str, x: np.ndarray, kernel: np.ndarray, padding: str, what: str) -> float:
     config.conv_algorithm(algorithm)
-    return min(_core.time_conv2d(x.shape, kernel.shape, PASSES[what], padding="same", repeats=3))
+    return min(_core.time_conv2d(x.shape, kernel.shape, PASSES[what], padding=padding, repeats=3))
 
 
 def print_times() -> None:
@@ -51,17 +54,18 @@ def print_times() -> None:
         "small images, which skips these, may pass the peak.\n"
     )
     print(f"{'':<24}{'':>8} {'direct':>17} {'Winograd':>26} {'ratio':>6}")
-    for name, (n, size, channels, filters) in PROBLEMS.items():
+    for name, (n, size, channels, filters, padding) in PROBLEMS.items():
         x, kernel = make(n, size, channels, filters)
-        verify(name, {a: all_passes(a, x, kernel) for a in ("direct", "winograd")}, 1e-4)
-        flops = 2 * 9 * x.size * filters
+        verify(name, {a: all_passes(a, x, kernel, padding) for a in ("direct", "winograd")}, 1e-4)
+        outputs = size if padding == "same" else size - 2
+        flops = 2 * 9 * n * outputs**2 * channels * filters
         for what in PASSES:
             times: dict[str, list[float]] = {"direct": [], "winograd": []}
             ratios, peaks = [], []
             for _ in range(15):  # in turn, so that a slow moment of the machine hits all of them
                 peaks.append(_core.measure_peak("float32", 0.01))
                 for algorithm, values in times.items():
-                    values.append(seconds(algorithm, x, kernel, what))
+                    values.append(seconds(algorithm, x, kernel, padding, what))
                 ratios.append(times["winograd"][-1] / times["direct"][-1])
             direct, winograd = (statistics.median(values) for values in times.values())
             rate = 1e-9 * flops / winograd

@@ -27,6 +27,10 @@ PROBLEMS = [
     (1, (8, 9), 65, 16, "same"),  # two chains of channels
     (2, (5, 4), 130, 129, "same"),  # three, and three groups of columns
     (2, (3, 3), 5, 3, "valid"),  # one pixel
+    # dx from fewer tiles than it has itself: 9 for 16, 3 for 8, 1 for 4
+    (5, (13, 14), 20, 33, "valid"),
+    (3, (6, 13), 130, 49, "valid"),  # three groups of columns
+    (2, (5, 6), 400, 100, "valid"),  # two groups of filters
     (1, (1, 2), 3, 2, "same"),
     (1, (5, 4), 400, 100, "same"),  # two groups of filters
     (15, (32, 36), 16, 16, "same"),  # two chunks of the kernel's gradient
@@ -53,7 +57,7 @@ def make(n, size, channels, filters, padding, dtype):
 
 def twin(x, kernel, bias, dy, padding):
     """y, dx and dkernel in float64: sums over the nine taps, each one matrix product."""
-    x, kernel, bias, dy = (a.astype("f8") for a in (x, kernel, bias, dy))
+    x, kernel, bias, dy = (np.asarray(a, "f8") for a in (x, kernel, bias, dy))
     (_, h, w, _), (_, oh, ow, _) = x.shape, dy.shape
     before = 1 if padding == "same" else 0
     wide = np.pad(x, ((0, 0), (before, before), (before, before), (0, 0)))
@@ -99,6 +103,29 @@ def test_all_passes_are_the_twins(n, size, channels, filters, padding, dtype):
         assert_accurate(a, e, what)
 
 
+@pytest.mark.parametrize(
+    "size, fewer",
+    [((13, 14), True), ((9, 10), True), ((6, 5), True), ((8, 7), False), ((12, 15), False)],
+)
+def test_the_input_gradient_is_the_adjoint_where_that_has_fewer_tiles(size, fewer):
+    x, kernel, bias, dy = make(2, size, 17, 20, "valid", "f4")
+    _, dx, _ = passes(x, kernel, bias, dy, "valid")
+    wide = np.pad(dy, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    turned = np.ascontiguousarray(kernel[::-1, ::-1].transpose(0, 1, 3, 2))
+    gathered = np.asarray(ops.conv2d(wide, turned))
+    assert np.array_equal(dx, gathered) != fewer
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("size, channels", [((6, 6), 17), ((13, 9), 130)])
+def test_a_transposed_convolution_adds_its_bias_once(size, channels, dtype):
+    x, kernel, _, dy = make(3, size, channels, 20, "valid", dtype)
+    bias = np.random.default_rng(1).standard_normal(channels).astype(dtype)
+    expected = twin(x, kernel, 0, dy, "valid")[1] + bias
+    y = np.asarray(ops.conv2d_transpose(dy, kernel, bias))
+    assert_accurate(y, expected, "y")
+
+
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_a_transposed_convolution_is_the_gradient_to_the_bit(padding):
     x, kernel, _, dy = make(2, (13, 14), 17, 20, padding, "f4")
@@ -113,11 +140,20 @@ def test_a_transposed_convolution_is_the_gradient_to_the_bit(padding):
     assert np.asarray(dkernel).tobytes() == np.asarray(expected[1]).tobytes()
 
 
-@pytest.mark.parametrize("images, size, channels", [(8, 16, 64), (8, 8, 256), (64, 16, 64)])
-def test_errors_stay_within_the_promise_for_many_channels(images, size, channels):
-    data = make(images, (size, size), channels, channels, "same", "f4")
+@pytest.mark.parametrize(
+    "images, size, channels, padding",
+    [
+        (8, 16, 64, "same"),
+        (8, 8, 256, "same"),
+        (64, 16, 64, "same"),
+        (64, 13, 64, "valid"),
+        (8, 14, 256, "valid"),
+    ],
+)
+def test_errors_stay_within_the_promise_for_many_channels(images, size, channels, padding):
+    data = make(images, (size, size), channels, channels, padding, "f4")
     for what, a, e in zip(
-        ("y", "dx", "dkernel"), passes(*data, "same"), twin(*data, "same"), strict=True
+        ("y", "dx", "dkernel"), passes(*data, padding), twin(*data, padding), strict=True
     ):
         assert_accurate(a, e, what)
 
@@ -146,24 +182,27 @@ def test_the_three_passes_are_adjoint(padding):
         assert abs(np.vdot(y, dy) - np.vdot(a, b)) <= 1e-12 * size
 
 
-def test_no_images():
-    x, kernel, bias, dy = make(0, (6, 6), 16, 17, "same", "f4")
-    y, dx, dkernel = passes(x, kernel, bias, dy, "same")
-    assert y.shape == (0, 6, 6, 17)
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_no_images(padding):
+    x, kernel, bias, dy = make(0, (6, 6), 16, 17, padding, "f4")
+    y, dx, dkernel = passes(x, kernel, bias, dy, padding)
+    assert y.shape == dy.shape
     assert dx.shape == x.shape
     assert not dkernel.any()
 
 
-@pytest.mark.parametrize("images", [2, 15])
-def test_a_second_gradient_is_added(images):
-    x, kernel, bias, dy = make(images, (32, 36), 16, 17, "same", "f4")
-    _, dx, dkernel = passes(x, kernel, bias, dy, "same")
+@pytest.mark.parametrize(
+    "images, size, padding", [(2, (32, 36), "same"), (15, (32, 36), "same"), (3, (13, 14), "valid")]
+)
+def test_a_second_gradient_is_added(images, size, padding):
+    x, kernel, bias, dy = make(images, size, 16, 17, padding, "f4")
+    _, dx, dkernel = passes(x, kernel, bias, dy, padding)
     tensors = [fastnn.Tensor(x), fastnn.Tensor(kernel)]
     with fastnn.GradientTape() as tape:
         tape.watch(tensors)
-        ys = [ops.conv2d(*tensors, padding="same") for _ in range(2)]
+        ys = [ops.conv2d(*tensors, padding=padding) for _ in range(2)]
     for twice, once in zip(tape.gradient(ys, tensors, [dy, 3 * dy]), (dx, dkernel), strict=True):
-        three = passes(x, kernel, bias, 3 * dy, "same")[1 if once is dx else 2]
+        three = passes(x, kernel, bias, 3 * dy, padding)[1 if once is dx else 2]
         np.testing.assert_array_equal(np.asarray(twice), once + three)
 
 
@@ -186,30 +225,52 @@ def test_a_nan_touches_the_tiles_that_read_it(padding):
             np.testing.assert_array_equal(y[0], clean[0])
 
 
+def test_a_nan_in_the_upstream_gradient_touches_its_tile():
+    x, kernel, bias, dy = make(2, (13, 14), 16, 17, "valid", "f4")
+    clean = passes(x, kernel, bias, dy, "valid")[1]
+    for h, w in ((0, 0), (3, 6), (5, 11), (10, 4)):
+        for bad in (np.nan, np.inf):
+            spoiled = dy.copy()
+            spoiled[1, h, w, 2] = bad
+            dx = passes(x, kernel, bias, spoiled, "valid")[1]
+            assert not np.isfinite(dx[1, h : h + 3, w : w + 3]).any()
+            top, left = h // 4 * 4, w // 4 * 4
+            expected = clean.copy()
+            expected[1, top : top + 6, left : left + 6] = dx[1, top : top + 6, left : left + 6]
+            np.testing.assert_array_equal(dx, expected)
+
+
 @pytest.mark.parametrize(
-    "images, size, channels, filters",
-    [(5, 9, 17, 33), (13, 36, 16, 16), (2, 8, 400, 130)],
+    "images, size, channels, filters, padding",
+    [
+        (5, 9, 17, 33, "same"),
+        (13, 36, 16, 16, "same"),
+        (2, 8, 400, 130, "same"),
+        (21, 13, 33, 17, "valid"),
+        (3, 22, 400, 80, "valid"),
+    ],
 )
-def test_the_same_bits_for_any_number_of_threads(images, size, channels, filters):
-    data = make(images, (size, size), channels, filters, "same", "f4")
+def test_the_same_bits_for_any_number_of_threads(images, size, channels, filters, padding):
+    data = make(images, (size, size), channels, filters, padding, "f4")
     threads = fastnn.num_threads()
     try:
         fastnn.set_num_threads(1)
-        expected = passes(*data, "same")
+        expected = passes(*data, padding)
         for n in (2, 3, 4):
             fastnn.set_num_threads(n)
-            for a, e in zip(passes(*data, "same"), expected, strict=True):
+            for a, e in zip(passes(*data, padding), expected, strict=True):
                 np.testing.assert_array_equal(a, e)
     finally:
         fastnn.set_num_threads(threads)
 
 
-def test_an_image_has_the_same_bits_alone_and_in_a_batch():
-    x, kernel, bias, dy = make(70, (9, 11), 19, 21, "same", "f4")
-    y, dx, _ = passes(x, kernel, bias, dy, "same")
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_an_image_has_the_same_bits_alone_and_in_a_batch(padding):
+    x, kernel, bias, dy = make(70, (9, 13), 19, 21, padding, "f4")
+    y, dx, _ = passes(x, kernel, bias, dy, padding)
     for i in (0, 33, 69):
         one = np.s_[i : i + 1]
-        y1, dx1, _ = passes(x[one], kernel, bias, dy[one], "same")
+        y1, dx1, _ = passes(x[one], kernel, bias, dy[one], padding)
         np.testing.assert_array_equal(y1, y[one])
         np.testing.assert_array_equal(dx1, dx[one])
 

@@ -63,6 +63,20 @@ FASTNN_INLINE void gradient_axis(Vec<T> (&m)[6], const Vec<T> (&y)[4]) {
   m[5] = y[3];
 }
 
+// B m
+template <class T>
+FASTNN_INLINE void input_gradient_axis(Vec<T> (&d)[6], const Vec<T> (&m)[6]) {
+  const Vec<T> sum_a = m[1] + m[2], difference_a = m[1] - m[2];
+  const Vec<T> sum_b = m[3] + m[4], difference_b = m[3] - m[4];
+  d[0] = constant<T>(kA2 * kB2) * m[0];
+  d[1] = fma(constant<T>(-kA * kB2), difference_a,
+             fma(constant<T>(-kB * kA2), difference_b, constant<T>(kA2 * kB2) * m[5]));
+  d[2] = fma(constant<T>(-kB2), sum_a, fma(constant<T>(-kA2), sum_b, constant<T>(-kA2 - kB2) * m[0]));
+  d[3] = fma(constant<T>(kA), difference_a, fma(constant<T>(kB), difference_b, constant<T>(-kA2 - kB2) * m[5]));
+  d[4] = m[0] + (sum_a + sum_b);
+  d[5] = m[5];
+}
+
 using Doubles = Vec<double>;
 
 // G g
@@ -204,6 +218,41 @@ void output(const WinogradTile<T>& y, const T* m, int64_t point, int64_t channel
   });
 }
 
+template <class T>
+void input_gradient(const WinogradTile<T>& d, const T* m, int64_t point, int64_t channels, const T* bias, bool above,
+                    bool left) {
+  for (int64_t c = 0; c < channels; c += kLanes<T>) {
+    const int width = width_at<T>(c, channels);
+    fetch_next<6, 1>(d, c);
+    Vec<T> half[6][6];
+    for (int j = 0; j < 6; ++j) {
+      const T* p = m + j * point + c;
+      Vec<T> column[6], transformed[6];
+#pragma GCC unroll 6
+      for (int i = 0; i < 6; ++i) column[i] = load(p + 6 * i * point);
+      input_gradient_axis<T>(transformed, column);
+#pragma GCC unroll 6
+      for (int i = 0; i < 6; ++i) half[i][j] = transformed[i];
+    }
+    const Vec<T> shift = bias ? read(bias + c, width) : Vec<T>{};
+    for (int i = 0; i < d.row_end; ++i) {
+      Vec<T> row[6];
+      input_gradient_axis<T>(row, half[i]);
+      const int begun = above && i < 2 ? 6 : left ? 2 : 0;
+      T* to = d.data + i * d.row + c;
+#pragma GCC unroll 1
+      for (int j = 0; j < d.column_end; ++j, to += d.column) {
+        Vec<T> sum = row[j];
+        if (j < begun)
+          sum = read(to, width) + sum;
+        else if (bias)
+          sum += shift;
+        write(to, sum, width);
+      }
+    }
+  }
+}
+
 // As many T as a vector holds doubles.
 template <class T>
 struct NarrowOf {
@@ -272,7 +321,7 @@ void kernel_gradient(T* dg, int64_t tap, const T* du, int64_t point, int64_t n, 
 }
 
 template <class T>
-constexpr WinogradKernels<T> kTable{input<T>, output<T>, gradient<T>, kernel<T>, kernel_gradient<T>};
+constexpr WinogradKernels<T> kTable{input<T>, output<T>, gradient<T>, input_gradient<T>, kernel<T>, kernel_gradient<T>};
 
 }  // namespace
 

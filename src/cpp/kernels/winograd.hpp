@@ -2,7 +2,8 @@
 // outputs of a 3 x 3 kernel instead of 144.
 //
 //   Y  = A^T [ sum_c (B^T d_c B) o (G g_c G^T) ] A            a tile of 4 x 4 outputs from 6 x 6 inputs d
-//   dG = G^T [ sum_tiles (B^T d B) o (A dY A^T) ] G           the gradient of the kernel, with the same three matrices
+//   dD = B [ sum_f (A dY_f A^T) o (G g_f G^T) ] B^T           what it adds to the gradient of those 6 x 6 inputs
+//   dG = G^T [ sum_tiles (B^T d B) o (A dY A^T) ] G           the gradient of the kernel, with the same matrices
 //
 // The points are 0, +-5/8, +-3/2 and infinity, not the textbook's 0, +-1, +-2: every constant is dyadic, so exact in
 // float32, the signs still pair up to butterflies, and the error is less than half as large. Root mean square and
@@ -49,6 +50,10 @@ struct WinogradKernels {
   // width]: panels that gemm reads as its B. width is a multiple of the vector.
   void (*gradient)(T* m, int64_t point, int64_t width, int64_t panel, const WinogradTile<const T>& dy,
                    int64_t channels);
+  // d = B m B^T of a tile of 6 x 6 pixels, the part of it inside the image. Tiles share two rows and two columns: to
+  // those in the first rows (above) and the first columns (left) it is added, the others begin with bias, or null.
+  void (*input_gradient)(const WinogradTile<T>& d, const T* m, int64_t point, int64_t channels, const T* bias,
+                         bool above, bool left);
   // u = G g G^T, elementwise over n elements for each of the nine taps g[t * tap + i], computed in double and rounded
   // once. n is a multiple of the vector.
   void (*kernel)(T* u, int64_t point, const T* g, int64_t tap, int64_t n);

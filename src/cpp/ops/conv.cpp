@@ -450,6 +450,10 @@ void Convolution::input_gradient(T* dx, const T* dy, const T* kernel, const T* b
                                  const Finish<T>& finish) const {
   if (in.n == 0) return;  // however large the images are
   const int64_t C = in.channels / groups, F = out.channels;
+  if (winograd && scatter_pays(shape(in), shape(out))) {
+    WinogradSum<T>{dx, shape(in), dy, shape(out), 0, 0, kernel, C * F, 1, F, bias, accumulate, finish, true}.run();
+    return;
+  }
   if (winograd) {  // y's sum over the kernel turned by 180 degrees
     const T* const last_tap = kernel + 8 * C * F;
     WinogradSum<T>{dx, shape(in), dy,   shape(out), 2 - rows.before, 2 - columns.before, last_tap, -C * F,

@@ -27,9 +27,16 @@ struct WinogradSum {
   const T* bias;  // or null
   bool accumulate;
   Finish<T> finish;
+  // The sum of from[n, i - r, j - q, c] instead, where `to` is two pixels larger than `from` each way and before_h and
+  // before_w are 0: the adjoint of the sum above, with tiles over `from` whose results overlap in `to`.
+  bool scatter = false;
 
   void run() const;
 };
+
+// Whether images of these shapes are summed faster by scattering: 11 x 11 pixels are 9 tiles, the 13 x 13 that they
+// came from 16. By the images' size only.
+bool scatter_pays(const Shape& to, const Shape& from);
 
 // dkernel[r, q, c, f] = (accumulate ? dkernel : 0) + sum over n, i, j of x[n, i + r - before_h, j + q - before_w, c] *
 // dy[n, i, j, f]
