@@ -96,7 +96,7 @@ void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j, Ahead<T>& ah
       const bool accumulate = g.accumulate || k > 0;
       k += chain;
       const T* const bias = k < g.k ? nullptr : g.bias;
-      // One test for all: one for each vector costs as much as a chain of sixteen.
+      // One test for all vectors: with one for each, 60 x 32 x 16 takes 1.25 times as long.
       T* row = c;
       if (accumulate) {
 #pragma GCC unroll 12
