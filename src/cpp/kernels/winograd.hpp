@@ -37,7 +37,7 @@ struct WinogradTile {
   int64_t row, column;
   int row_begin, row_end;
   int column_begin, column_end;
-  T* next;  // where the data of the tile that comes after this one begins: fetched meanwhile
+  T* next;  // where the data of a tile that comes after this one begins: fetched meanwhile
 };
 
 template <class T>
