@@ -128,8 +128,8 @@ class Team {
   static constexpr uint64_t kStop = ~uint64_t{0};
   static constexpr size_t kLines = 128;  // bytes: some CPUs fetch lines in pairs
   struct Member {
-    alignas(kLines) std::atomic<uint64_t> ticket{
-        0};  // generation of the work, and how many chunks of this part are left
+    // The generation of the work, and how many chunks of this part are left.
+    alignas(kLines) std::atomic<uint64_t> ticket{0};
     std::atomic<ChunkFn> fn{nullptr};
     std::atomic<const void*> body{nullptr};
     std::atomic<int64_t> end{0};                   // of the chunks of this part

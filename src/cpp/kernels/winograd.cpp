@@ -225,8 +225,9 @@ void input_gradient(const WinogradTile<T>& d, const T* m, int64_t point, int64_t
     const int width = width_at<T>(c, channels);
     fetch_next<6, 1>(d, c);
     Vec<T> half[6][6];
-    for (int j = 0; j < 6; ++j) {
-      const T* p = m + j * point + c;
+    const T* p = m + c;
+#pragma GCC unroll 1
+    for (int j = 0; j < 6; ++j, p += point) {
       Vec<T> column[6], transformed[6];
 #pragma GCC unroll 6
       for (int i = 0; i < 6; ++i) column[i] = load(p + 6 * i * point);
@@ -235,6 +236,7 @@ void input_gradient(const WinogradTile<T>& d, const T* m, int64_t point, int64_t
       for (int i = 0; i < 6; ++i) half[i][j] = transformed[i];
     }
     const Vec<T> shift = bias ? read(bias + c, width) : Vec<T>{};
+#pragma GCC unroll 1
     for (int i = 0; i < d.row_end; ++i) {
       Vec<T> row[6];
       input_gradient_axis<T>(row, half[i]);
