@@ -866,7 +866,9 @@ def test_images_without_channels_have_gradients(op):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(3000, 13), (7, 5, 60, 2), (1030, 255), (11, 300), (3, 16)])
+@pytest.mark.parametrize(
+    "shape", [(3000, 13), (7, 5, 60, 2), (1030, 255), (11, 300), (3, 16), (0, 16), (0, 3, 16)]
+)
 @pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "maximum", "minimum"])
 def test_a_row_beside_many_is_what_numpy_gives(name, shape, dtype):
     rng = np.random.default_rng(1)

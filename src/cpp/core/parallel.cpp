@@ -69,9 +69,9 @@ int allowed_cpus() {
 // its own part first, and then what others have not begun: the ops of a program cut the same rows into the same parts,
 // so a thread mostly finds what it reads in its own cache.
 //
-// A hand-over is as few trips of a cache line between two cores as it can be: they are 140 or 540 ns apart, depending
-// on where a hypervisor has put them. A worker polls the line that brings its whole job, and counts what it has done in
-// a line that nobody else writes.
+// A hand-over takes few trips of a cache line between two cores, which are 140 or 540 ns apart, depending on where a
+// hypervisor has put them: a worker polls the line that brings its whole job, and counts what it has done in a line
+// that nobody else writes.
 class Team {
  public:
   // More threads than CPUs: whoever waits keeps somebody else from working, and sleeps at once.
@@ -105,10 +105,11 @@ class Team {
   // What a worker does until stop().
   void stand_by(size_t member) {
     const std::atomic<uint64_t>& ticket = members_[member].ticket;
+    const int most = spins_;  // read once: it lies beside what the leader writes
     uint64_t seen = 0;
     for (;;) {
       uint64_t now = ticket.load(std::memory_order_acquire);
-      for (int spins = 0; now >> kLeftBits == seen && spins < spins_; ++spins)
+      for (int spins = 0; now >> kLeftBits == seen && spins < most; ++spins)
         now = ticket.load(std::memory_order_acquire);
       if (now == kStop) return;
       if (now >> kLeftBits == seen) {
@@ -136,7 +137,7 @@ class Team {
     alignas(kLines) std::atomic<int64_t> done{0};  // chunks that this member has ever done
   };
 
-  // Rounded up, so that the leader has a part, which it need not fetch, of the fewest chunks.
+  // Rounded up: where chunks are fewer than threads the leader has one, which it need not fetch.
   int64_t begin_of(size_t part, int64_t chunks) const {
     const auto parts = static_cast<int64_t>(members_.size());
     return (static_cast<int64_t>(part) * chunks + parts - 1) / parts;

@@ -16,7 +16,7 @@ namespace {
 constexpr double kTeamPaysOnce = 100e-6;
 constexpr double kTeamPaysOften = 20e-6;
 constexpr double kBetweenChecks = 20e-3;  // seconds
-constexpr int kFirstRuns = 3;             // of a program, timed on one thread
+constexpr int kFirstRuns = 3;             // of a program, before it chooses
 constexpr double kLong = 5e-3;            // seconds, of a run on a slow machine
 void (*g_interrupt_check)() = nullptr;
 bool is_open(const Shape& shape) { return shape.rank() > 0 && shape[0] == kUnknown; }
@@ -158,23 +158,24 @@ int64_t Program::check_feeds(Tensors feeds, bool rows_differ) const {
 
 template <class Body>
 void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
-  // The first runs are on one thread; of a step that looks long, which may run but once, the first is with a team and
-  // the second on one thread. Then the faster of the two is taken, as last measured, and the other is tried now and
-  // then, one thread more rarely if it was much slower: beside other work on the machine two threads that wait for each
-  // other can lose to one. One slow run (the first after a pause, say) decides nothing. What is tried counts by its
-  // best of a few runs, as the workers of the last team spin on for a while.
+  // The first runs are on one thread; of a step that looks long, which may run but once, all but the second are with a
+  // team: the very first touches its memory for the first time and decides nothing. Then the faster of the two is
+  // taken, as last measured, and the other is tried now and then, one thread more rarely if it was much slower: beside
+  // other work on the machine two threads that wait for each other can lose to one. One slow run (the first after a
+  // pause, say) decides nothing. What is tried counts by its best of a few runs, as the workers of the last team spin
+  // on for a while.
   constexpr int kPeriod = 64, kLongPeriod = 512, kTrialBegin = 8, kTrialEnd = 11;
   constexpr double kFewRows = 1.0 / 16, kMuch = 1.25, kNever = std::numeric_limits<double>::infinity();
   const double share = rows > 0 ? static_cast<double>(rows) / static_cast<double>(plan_.capacity) : 1;
   const int timed = timed_.load(std::memory_order_relaxed);
   const double serial = serial_seconds_.load(std::memory_order_relaxed);
   const double with_others = team_seconds_.load(std::memory_order_relaxed);
-  const bool can = !plan_.calls_user && num_threads() > 1, first = timed < (looks_long_ ? 2 : kFirstRuns);
+  const bool can = !plan_.calls_user && num_threads() > 1, first = timed < kFirstRuns;
   const bool may = can && !first && serial * share >= team_pays;
   const bool measured = share > kFewRows && (first || may);
   const int turn = timed % (with_others > 0 && serial > kMuch * with_others ? kLongPeriod : kPeriod);
   const bool trial = may && measured && turn >= kTrialBegin && turn < kTrialEnd;
-  const bool team = first ? can && looks_long_ && timed == 0 : may && (with_others < serial) != trial;
+  const bool team = first ? can && looks_long_ && timed != 1 : may && (with_others < serial) != trial;
 
   int64_t steps = 0;
   const auto start = std::chrono::steady_clock::now();

@@ -146,7 +146,7 @@ FASTNN_INLINE void transform_tile(const WinogradTile<const T>& tile, int64_t c, 
 }
 
 // A tile's pixels lie in many short runs that no hardware prefetcher follows: those of one to come are asked for while
-// this one is computed.
+// this one is computed, into L1, which the few of one tile do not fill.
 template <int Pixels, int Write, class T>
 FASTNN_INLINE void fetch_next(const WinogradTile<T>& tile, int64_t c) {
   if (c * static_cast<int64_t>(sizeof(T)) % 64 != 0) return;

@@ -155,7 +155,7 @@ class BinaryOp final : public Op {
         const Finish<T> finish(then_, y[0]);
         for (int p = 0; p < 2; ++p) {
           const int64_t row = loop.row_of(p);
-          if (row == 0 || row > kShortRow) continue;
+          if (row == 0 || row > kShortRow || y[0].size() == 0) continue;
           // Short rows, such as a bias, one behind the other: a call for many of them, and whole vectors (inside L3
           // rows of 16 take a fifth of the time, rows of 64 a half).
           const int64_t n = y[0].size(), length = std::min(kLaidRows / row * row, n);

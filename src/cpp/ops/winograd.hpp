@@ -1,9 +1,9 @@
 // 3 x 3 convolution of stride 1 by Winograd's F(4x4, 3x3) (kernels/winograd.hpp): blocks of tiles are transformed, meet
 // the transformed kernel in 36 matrix products, and are transformed back, while they stay in cache.
 //
-// A tile's values do not depend on the tiles beside it and a sum over channels is one chain of fma per block of
-// kGemmDepth, so the bits of an image depend neither on its batch nor on the threads. The gradient of the kernel sums
-// over tiles in blocks cut by the problem's size, in order.
+// A sum over channels is cut into chains of fma by their number, and tiles whose results overlap belong to one image
+// and are added in its order, so the bits of an image depend neither on its batch nor on the threads. The gradient of
+// the kernel sums over tiles in blocks cut by the problem's size, in order.
 #pragma once
 #include <cstdint>
 

@@ -49,9 +49,8 @@ class Turns:
             self.calls *= 2
 
     def seconds(self) -> float:
-        """Seconds a call in one turn."""
-        if self.calls > 1:
-            self.call()  # wakes threads that fell asleep while the others had their turn
+        """Seconds a call in one turn, after one that wakes threads and brings memory near again."""
+        self.call()
         start = time.perf_counter()
         for _ in range(self.calls):
             self.call()
