@@ -6,6 +6,14 @@
 namespace fastnn::kernels {
 namespace {
 
+#ifndef KP
+#define KP 8
+#endif
+constexpr int64_t kPrefetch = KP;
+template <int n>
+struct Count {
+  static constexpr int value = n;
+};
 struct Yes {
   constexpr operator bool() const { return true; }
 };
@@ -51,13 +59,12 @@ struct Block {
   bool accumulate;
 };
 
-template <class T, int RB, int RT, int V, bool kSpread>
+template <class T, int RB, int RT, int V>
 FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64_t v) {
   constexpr int L = kLanes<T>;
   const int64_t j = v * L, x_row = a.row_step * a.x_row, w_row = a.taps * L;
   T* const partial = b.partial + v * kMaxRows<T> * L;
-  const int64_t x_step = kSpread ? L : a.x_pixel;
-  const T* x = a.x + ((a.h + b.h) * a.row_step + a.row_offsets[b.r] - a.x_first) * a.x_row + v * x_step;
+  const T* x = a.x + ((a.h + b.h) * a.row_step + a.row_offsets[b.r] - a.x_first) * a.x_row + j;
   const T* w[V];
   Vec<T> acc[V][RB];
   int64_t t_begin = a.taps, t_end = 0;
@@ -67,7 +74,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
     if (span[1] > t_end) t_end = span[1];
   }
   for (int n = 0; n < V; ++n) {
-    w[n] = b.weights + (kSpread ? a.classes[v + n] * b.pack : 0) + t_begin * L;
+    w[n] = b.weights + a.classes[v + n] * b.pack + t_begin * L;
     for (int h = 0; h < RB; ++h) acc[n][h] = b.first ? Vec<T>{} : load(partial + (n * kMaxRows<T> + h) * L);
   }
   auto add = [&](auto all) {
@@ -83,7 +90,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
         if (!all && (i < b.begin || i >= b.end)) continue;
 #pragma GCC unroll 2
         for (int n = 0; n < V; ++n) {
-          const Vec<T> value = kSpread ? load(from + n * x_step) : splat(from[n * x_step]);
+          const Vec<T> value = load(from + n * L);
 #pragma GCC unroll 5
           for (int r = 0; r < RT; ++r)
             if (i - r >= 0 && i - r < RB) acc[n][i - r] = fma(value, ws[n][r], acc[n][i - r]);
@@ -100,7 +107,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
       for (int h = 0; h < RB; ++h) store(partial + (n * kMaxRows<T> + h) * L, acc[n][h]);
       continue;
     }
-    const Vec<T> bias = load(b.weights + (kSpread ? a.classes[v + n] * b.pack : 0) + RT * w_row);
+    const Vec<T> bias = load(b.weights + a.classes[v + n] * b.pack + RT * w_row);
     const int width = width_at<T>(j + n * L, a.width);
     T* y = b.y + a.y_at[v + n];
     for (int h = 0; h < RB; ++h, y += b.y_row) {
@@ -110,36 +117,121 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
     }
   }
 }
-template <class T, int RB, int RT, bool kSpread>
+template <class T, int RB, int RT>
 void add_block(const RowConvArgs<T>& a, const Block<T>& b) {
   const int64_t vectors = (a.width + kLanes<T> - 1) / kLanes<T>;
-  auto inside = [&](int64_t v) { return a.classes[v] < a.phases; };
-  for (int64_t v = 0; v < vectors;) {
-    if constexpr (kVectorBytes == 64)  // registers enough for two; a pixel that is not spread has no zeros beside it
-      if (v + 2 <= vectors && (kSpread || (inside(v) && inside(v + 1)))) {
-        add_vectors<T, RB, RT, 2, kSpread>(a, b, v);
-        v += 2;
-        continue;
+  int64_t v = 0;
+  if constexpr (kVectorBytes == 64)  // registers enough for two
+    for (; v + 2 <= vectors; v += 2) add_vectors<T, RB, RT, 2>(a, b, v);
+  for (; v < vectors; ++v) add_vectors<T, RB, RT, 1>(a, b, v);
+}
+
+// Rows that are not spread, of vectors that are parts of one pixel each: its numbers are broadcast.
+template <class T, int RB, int RT>
+void add_pixels(const RowConvArgs<T>& a, const Block<T>& b) {
+  constexpr int L = kLanes<T>;
+  const int64_t vectors = a.width / L, phases = a.phases, pack = b.pack, y_row = b.y_row;
+  const int64_t x_row = a.x_row, x_pixel = a.x_pixel, w_row = a.taps * L;
+  const int64_t* const offsets = a.offsets;
+  const T *x = a.x + (a.h + b.h + a.row_offsets[0]) * x_row, *w = b.weights;
+  const bool whole = b.begin == 0 && b.end == RB + RT - 1, accumulate = b.accumulate;
+  const int begin = b.begin, end = b.end;
+  int64_t phase = 0;
+  // V vectors from v on, which have the same taps.
+  auto add = [&](auto count, int64_t v, int64_t t_begin, int64_t t_end) __attribute__((always_inline)) {
+    constexpr int V = count.value;
+    const T *xs[V], *ws[V], *biases[V];
+#pragma GCC unroll 2
+    for (int n = 0; n < V; ++n) {
+      xs[n] = x;
+      ws[n] = w + t_begin * L;
+      biases[n] = w + RT * w_row;
+      w += pack;
+      if (++phase == phases) {
+        phase = 0;
+        w = b.weights;
+        x += x_pixel;
       }
-    add_vectors<T, RB, RT, 1, kSpread>(a, b, v++);
+    }
+    if (kPrefetch)
+#pragma GCC unroll 2
+      for (int n = 0; n < V; ++n) {
+        const int64_t next = v + n + kPrefetch;
+        T* y = b.y + (next < vectors ? a.y_at[next] : RB * y_row + a.y_at[next - vectors < vectors ? next - vectors : 0]);
+#pragma GCC unroll 8
+        for (int h = 0; h < RB; ++h, y += y_row) __builtin_prefetch(y, 1, 3);
+      }
+    Vec<T> acc[V][RB] = {};
+    auto sum = [&](auto all) __attribute__((always_inline)) {
+      for (int64_t t = t_begin; t < t_end; ++t) {
+        Vec<T> weights[V][RT];
+#pragma GCC unroll 2
+        for (int n = 0; n < V; ++n) {
+#pragma GCC unroll 5
+          for (int r = 0; r < RT; ++r) weights[n][r] = load(ws[n] + r * w_row);
+          ws[n] += L;
+        }
+        int64_t at = offsets[t];
+#pragma GCC unroll 12
+        for (int i = 0; i < RB + RT - 1; ++i, at += x_row) {
+          if (!all && (i < begin || i >= end)) continue;
+#pragma GCC unroll 2
+          for (int n = 0; n < V; ++n) {
+            const Vec<T> value = splat(xs[n][at]);
+#pragma GCC unroll 5
+            for (int r = 0; r < RT; ++r)
+              if (i - r >= 0 && i - r < RB) acc[n][i - r] = fma(value, weights[n][r], acc[n][i - r]);
+          }
+        }
+      }
+    };
+    if (whole)
+      sum(Yes{});
+    else
+      sum(No{});
+#pragma GCC unroll 2
+    for (int n = 0; n < V; ++n) {
+      const Vec<T> bias = load(biases[n]);
+      T* y = b.y + a.y_at[v + n];
+#pragma GCC unroll 8
+      for (int h = 0; h < RB; ++h, y += y_row) {
+        if (accumulate) acc[n][h] = load(y) + acc[n][h];
+        store(y, acc[n][h] + bias);
+      }
+    }
+  };
+  for (int64_t v = 0, last; v < vectors; v = last) {  // runs of pixels that have the same taps
+    last = v + phases;
+    if (a.classes[v] < phases)
+      while (last < vectors && a.classes[last] < phases) last += phases;
+    const int32_t* const span = a.spans + 2 * a.classes[v];
+    const int64_t t_begin = span[0], t_end = span[1];
+    if constexpr (kVectorBytes == 64)  // registers enough for two
+      for (; v + 2 <= last; v += 2) add(Count<2>{}, v, t_begin, t_end);
+    for (; v < last; ++v) add(Count<1>{}, v, t_begin, t_end);
   }
 }
 
 template <class T>
 using AddBlock = void (*)(const RowConvArgs<T>&, const Block<T>&);
 template <class T, int RB, int RT, bool kSpread>
-constexpr AddBlock<T> kAddBlock = add_block < T,
-                      RB <= kMaxRows<T> ? RB : kMaxRows<T>, RT, kSpread > ;
+constexpr AddBlock<T> one_block() {
+  constexpr int rows = RB <= kMaxRows<T> ? RB : kMaxRows<T>;
+  if constexpr (kSpread)
+    return add_block<T, rows, RT>;
+  else
+    return add_pixels<T, rows, RT>;
+}
 template <class T, int RT, bool kSpread>
 constexpr AddBlock<T> kAddBlocks[] = {nullptr,
-                                      kAddBlock<T, 1, RT, kSpread>,
-                                      kAddBlock<T, 2, RT, kSpread>,
-                                      kAddBlock<T, 3, RT, kSpread>,
-                                      kAddBlock<T, 4, RT, kSpread>,
-                                      kAddBlock<T, 5, RT, kSpread>,
-                                      kAddBlock<T, 6, RT, kSpread>,
-                                      kAddBlock<T, 7, RT, kSpread>,
-                                      kAddBlock<T, 8, RT, kSpread>};
+                                      one_block<T, 1, RT, kSpread>(),
+                                      one_block<T, 2, RT, kSpread>(),
+                                      one_block<T, 3, RT, kSpread>(),
+                                      one_block<T, 4, RT, kSpread>(),
+                                      one_block<T, 5, RT, kSpread>(),
+                                      one_block<T, 6, RT, kSpread>(),
+                                      one_block<T, 7, RT, kSpread>(),
+                                      one_block<T, 8, RT, kSpread>()};
 
 template <class T>
 void forward(const RowConvArgs<T>& a, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate) {
@@ -203,13 +295,14 @@ void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
   while (begin < end && first + begin * a.row_step < 0) ++begin;
   while (end > begin && first + (end - 1) * a.row_step >= a.x_rows) --end;
   Vec<T> acc[RT][TB] = {};
-  for (int64_t v = b.begin; v < b.end; v += b.step) {
+  int64_t x_at = b.begin / b.step * a.x_pixel;
+  for (int64_t v = b.begin; v < b.end; v += b.step, x_at += a.x_pixel) {
     const int64_t outside = a.classes[v] - a.phases;
     const int32_t* const span = a.spans + 2 * a.classes[v];
     if (kSpread && ((outside >= 0) != kMasked || t0 + TB <= span[0] || t0 >= span[1])) continue;
     const int64_t j = v * L;
     const int width = width_at<T>(j, a.width);
-    const T* const x = a.x + (first - a.x_first) * a.x_row + (kSpread ? j : v * a.x_pixel);
+    const T* const x = a.x + (first - a.x_first) * a.x_row + (kSpread ? j : x_at);
     const T* xs[TB];
     Mask<T> counts[TB];
     for (int t = 0; t < TB; ++t) {
@@ -258,23 +351,23 @@ void add_groups(const RowConvArgs<T>& a, Products<T> b) {
     }
   };
   const int64_t vectors = (a.width + kLanes<T> - 1) / kLanes<T>;
-  if constexpr (RT == 3 || RT == 5)
-    if (a.x_pixel != 0) {  // runs of pixels that have the same taps
-      constexpr Add broadcast[] = {nullptr, add_gradient<T, RT, TB, false, false>...};
-      b.step = 1;
-      for (b.begin = 0; b.begin < vectors; b.begin = b.end) {
-        b.end = b.begin + 1;
-        while (b.end < vectors && a.classes[b.end] == a.classes[b.begin]) ++b.end;
-        const int32_t* const span = a.spans + 2 * a.classes[b.begin];
-        add(broadcast, span[0], span[1]);
-      }
-      return;
-    }
   T* const sums = b.sums;
-  b.end = vectors;
   b.step = a.phases;
-  for (b.begin = 0; b.begin < a.phases && b.begin < vectors; ++b.begin) {
-    b.sums = sums + b.begin * a.row_taps * a.taps * kLanes<T>;
+  for (int64_t phase = 0; phase < a.phases && phase < vectors; ++phase) {
+    b.sums = sums + phase * a.row_taps * a.taps * kLanes<T>;
+    b.begin = phase;
+    if constexpr (RT == 3 || RT == 5)
+      if (a.x_pixel != 0) {  // runs of pixels that have the same taps
+        constexpr Add broadcast[] = {nullptr, add_gradient<T, RT, TB, false, false>...};
+        for (; b.begin < vectors; b.begin = b.end) {
+          b.end = b.begin + b.step;
+          while (b.end < vectors && a.classes[b.end] == a.classes[b.begin]) b.end += b.step;
+          const int32_t* const span = a.spans + 2 * a.classes[b.begin];
+          add(broadcast, span[0], span[1]);
+        }
+        continue;
+      }
+    b.end = vectors;
     add(inner, 0, a.taps);
     add(outer, 0, a.taps);
   }

@@ -69,7 +69,7 @@ struct RowPlan {
         groups(groups_),
         channels(image.channels / groups_),
         filters(filters_),
-        spreads(groups_ > 1 || filters_ != kernel.lanes),
+        spreads(groups_ > 1 || filters_ % kernel.lanes != 0),
         width(column_axis.count * filters_),
         vectors((width + kernel.lanes - 1) / kernel.lanes),
         phases(filters_ / std::gcd(filters_, int64_t{kernel.lanes})) {
@@ -238,7 +238,7 @@ void move_pixels(T* to_row, const Axis& columns, const T* sums, int64_t filters,
 template <class T>
 bool shares_rows(const Axis& rows, int64_t filters, int64_t groups) {
   const int64_t taps = static_cast<int64_t>(rows.taps.size());
-  return groups == 1 && filters == kernels_for<T>().conv.lanes && (taps == 3 || taps == 5) && rows.count >= taps &&
+  return groups == 1 && filters % kernels_for<T>().conv.lanes == 0 && (taps == 3 || taps == 5) && rows.count >= taps &&
          rows.from_step == 1 && rows.taps.back().offset - rows.taps.front().offset == taps - 1;
 }
 
@@ -265,7 +265,7 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
   const int64_t row_taps = plan.row_taps();
 
   // The kernel and the bias repeated along a row, for each class of vectors.
-  const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes, classes = plan.spreads ? plan.class_count() : 1;
+  const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes, classes = plan.spreads ? plan.class_count() : plan.phases;
   Scratch<T> weights(classes * pack);
   Scratch<int64_t> tap_at(row_taps * plan.all_taps()), lane_at(filters + lanes);  // where in the kernel
   int64_t* tap = tap_at.data();
