@@ -14,6 +14,9 @@ template <int n>
 struct Count {
   static constexpr int value = n;
 };
+#ifndef KPACK
+#define KPACK int(sizeof...(TB))
+#endif
 struct Yes {
   constexpr operator bool() const { return true; }
 };
@@ -270,6 +273,12 @@ void forward(const RowConvArgs<T>& a, T* y, int64_t y_row, const T* weights, T* 
 // dW: RT row taps times TB taps in registers; every row of x is loaded once for all of them.
 template <class T>
 constexpr int kSumRegisters = kVectorBytes == 64 && sizeof(T) == sizeof(float) ? 25 : 10;
+template <class T>
+constexpr int kPixelRegisters = kVectorBytes == 64 && sizeof(T) == sizeof(float) ? 27 : 10;
+#ifndef KR
+#define KR 24
+#endif
+constexpr int64_t kRunBytes = KR * 1024;
 template <class T, int RT>
 constexpr int kTileTaps = kSumRegisters<T> / RT < 8 ? kSumRegisters<T> / RT : 8;
 
@@ -279,13 +288,13 @@ struct Products {
   int64_t r0, t0;  // first taps
   int64_t begin, end, step;
   const T* dy;
-  int64_t dy_row;
+  int64_t dy_row, dy_step, ahead;
   const T* masks;
   T* sums;  // of tap (0, 0)
 };
 
-// Of spread rows the vectors inside or (kMasked) those with lanes outside; of others all. a.rows >= RT.
-template <class T, int RT, int TB, bool kSpread, bool kMasked>
+// Of spread rows the vectors inside or (kMasked) those with lanes outside. a.rows >= RT.
+template <class T, int RT, int TB, bool kMasked>
 void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
   const int64_t r0 = b.r0, t0 = b.t0, dy_row = b.dy_row;
   constexpr int L = kLanes<T>;
@@ -295,14 +304,13 @@ void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
   while (begin < end && first + begin * a.row_step < 0) ++begin;
   while (end > begin && first + (end - 1) * a.row_step >= a.x_rows) --end;
   Vec<T> acc[RT][TB] = {};
-  int64_t x_at = b.begin / b.step * a.x_pixel;
-  for (int64_t v = b.begin; v < b.end; v += b.step, x_at += a.x_pixel) {
+  for (int64_t v = b.begin; v < b.end; v += b.step) {
     const int64_t outside = a.classes[v] - a.phases;
     const int32_t* const span = a.spans + 2 * a.classes[v];
-    if (kSpread && ((outside >= 0) != kMasked || t0 + TB <= span[0] || t0 >= span[1])) continue;
+    if ((outside >= 0) != kMasked || t0 + TB <= span[0] || t0 >= span[1]) continue;
     const int64_t j = v * L;
     const int width = width_at<T>(j, a.width);
-    const T* const x = a.x + (first - a.x_first) * a.x_row + (kSpread ? j : x_at);
+    const T* const x = a.x + (first - a.x_first) * a.x_row + j;
     const T* xs[TB];
     Mask<T> counts[TB];
     for (int t = 0; t < TB; ++t) {
@@ -311,7 +319,7 @@ void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
     }
     auto step = [&](int64_t i, int r_begin, int r_end) {
       Vec<T> x_i[TB];
-      for (int t = 0; t < TB; ++t) x_i[t] = kSpread ? load(xs[t] + i * x_row) : splat(xs[t][i * x_row]);
+      for (int t = 0; t < TB; ++t) x_i[t] = load(xs[t] + i * x_row);
       const T* p = b.dy + (i - r_begin) * dy_row + j;
 #pragma GCC unroll 5
       for (int r = 0; r < RT; ++r) {
@@ -337,39 +345,117 @@ void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
     }
 }
 
+// Of rows that are not spread all vectors, whose taps are one run of numbers.
+template <class T, int RT, int TB>
+void add_products(const RowConvArgs<T>& a, const Products<T>& b) {
+  constexpr int L = kLanes<T>;
+  const int64_t rows = a.rows, x_row = a.x_row, dy_row = b.dy_row, ahead = b.ahead;
+  const int64_t first = a.h + a.row_offsets[0];
+  int64_t begin = 0, end = rows + RT - 1;
+  while (begin < end && first + begin < 0) ++begin;
+  while (end > begin && first + end > a.x_rows) --end;
+  Vec<T> acc[RT][TB] = {};
+  const T* x = a.x + first * x_row + a.offsets[b.t0] + b.begin / b.step * a.x_pixel;
+  const T* dy = b.dy;
+  for (int64_t v = b.begin; v < b.end; v += b.step, x += a.x_pixel, dy += b.dy_step) {
+    auto add = [&](int64_t i, int r_begin, int r_end) __attribute__((always_inline)) {
+      const T *const from = x + i * x_row, *const to = dy + i * dy_row;
+      Vec<T> d[RT];
+#pragma GCC unroll 5
+      for (int r = 0; r < RT; ++r)
+        if (r >= r_begin && r < r_end) d[r] = load(to - r * dy_row);
+      __builtin_prefetch(to - r_begin * dy_row + ahead, 0, 3);
+#pragma GCC unroll 9
+      for (int t = 0; t < TB; ++t) {
+        const Vec<T> value = splat(from[t]);
+#pragma GCC unroll 5
+        for (int r = 0; r < RT; ++r)
+          if (r >= r_begin && r < r_end) acc[r][t] = fma(value, d[r], acc[r][t]);
+      }
+    };
+#pragma GCC unroll 4
+    for (int i = 0; i < RT - 1; ++i)
+      if (i >= begin && i < end) add(i, 0, i + 1);
+    for (int64_t i = begin < RT - 1 ? RT - 1 : begin; i < rows && i < end; ++i) add(i, 0, RT);
+#pragma GCC unroll 4
+    for (int i = 0; i < RT - 1; ++i)
+      if (rows + i >= begin && rows + i < end) add(rows + i, i + 1, RT);
+  }
+#pragma GCC unroll 5
+  for (int r = 0; r < RT; ++r)
+#pragma GCC unroll 9
+    for (int t = 0; t < TB; ++t) {
+      T* const to = b.sums + (r * a.taps + b.t0 + t) * L;
+      store(to, load(to) + acc[r][t]);
+    }
+}
+
+// Taps [begin, end) in parts of about one size: short ones wait.
+template <class T, size_t N>
+void add_parts(void (*const (&tiles)[N])(const RowConvArgs<T>&, const Products<T>&), const RowConvArgs<T>& a,
+               Products<T>& b, int64_t begin, int64_t end) {
+  constexpr int64_t most = N - 1;
+  const int64_t count = end - begin, parts = (count + most - 1) / most;
+  for (int64_t i = 0; i < parts; ++i) {
+    b.t0 = begin + i * count / parts;
+    tiles[begin + (i + 1) * count / parts - b.t0](a, b);
+  }
+}
+
+template <class T, int RT, int... TB>
+void add_pixel_groups(const RowConvArgs<T>& a, Products<T> b) {
+  using Add = void (*)(const RowConvArgs<T>&, const Products<T>&);
+  constexpr Add tiles[] = {nullptr, add_products<T, RT, TB>...};
+  constexpr int L = kLanes<T>;
+  const int64_t vectors = a.width / L, phases = a.phases, rows = a.rows, dy_row = b.dy_row;
+  constexpr int64_t room = kRunBytes / kVectorBytes;
+  alignas(64) T columns[room * L];
+  const int64_t most = room / rows, run = most > phases ? most / phases * phases : most;
+  T* const sums = b.sums;
+  const T* const dy = b.dy;
+  b.step = phases;
+  for (int64_t first = 0, last; first < vectors; first = last) {  // runs of pixels that have the same taps
+    last = first / phases * phases + phases;
+    if (last - first > run) last = first + run;
+    if (a.classes[first] < phases)
+      while (last < vectors && last + phases <= first + run && a.classes[last] < phases) last += phases;
+    const int32_t* const span = a.spans + 2 * a.classes[first];
+    const bool packed = span[1] - span[0] > KPACK;
+    const int64_t distance = packed ? run : 4 * phases;
+    const int64_t ahead = last + distance <= vectors ? distance * L : rows * dy_row - first * L;
+    if (packed) for (int64_t i = 0; i < rows; ++i) {
+      const T* from = dy + i * dy_row + first * L;
+      T* to = columns + i * L;
+      for (int64_t v = first; v < last; ++v, from += L, to += rows * L) {
+        if (kVectorBytes == 64 || v % 2 == 0) __builtin_prefetch(from + ahead, 0, 3);
+        store(to, load(from));
+      }
+    }
+    for (b.begin = first; b.begin < last && b.begin < first + phases; ++b.begin) {
+      b.dy = packed ? columns + (b.begin - first) * rows * L : dy + b.begin * L;
+      b.dy_row = packed ? L : dy_row;
+      b.dy_step = phases * (packed ? rows * L : L);
+      b.ahead = packed ? 0 : ahead;
+      b.sums = sums + b.begin % phases * RT * a.taps * L;
+      b.end = last;
+      add_parts<T>(tiles, a, b, span[0], span[1]);
+    }
+  }
+}
+
 template <class T, int RT, int... TB>
 void add_groups(const RowConvArgs<T>& a, Products<T> b) {
   using Add = void (*)(const RowConvArgs<T>&, const Products<T>&);
-  constexpr Add inner[] = {nullptr, add_gradient<T, RT, TB, true, false>...};
-  constexpr Add outer[] = {nullptr, add_gradient<T, RT, TB, true, true>...};
-  constexpr int64_t most = sizeof...(TB);
-  auto add = [&](const Add* tiles, int64_t begin, int64_t end) {
-    const int64_t count = end - begin, parts = (count + most - 1) / most;  // of about one size: short ones wait
-    for (int64_t i = 0; i < parts; ++i) {
-      b.t0 = begin + i * count / parts;
-      tiles[begin + (i + 1) * count / parts - b.t0](a, b);
-    }
-  };
+  constexpr Add inner[] = {nullptr, add_gradient<T, RT, TB, false>...};
+  constexpr Add outer[] = {nullptr, add_gradient<T, RT, TB, true>...};
   const int64_t vectors = (a.width + kLanes<T> - 1) / kLanes<T>;
   T* const sums = b.sums;
+  b.end = vectors;
   b.step = a.phases;
-  for (int64_t phase = 0; phase < a.phases && phase < vectors; ++phase) {
-    b.sums = sums + phase * a.row_taps * a.taps * kLanes<T>;
-    b.begin = phase;
-    if constexpr (RT == 3 || RT == 5)
-      if (a.x_pixel != 0) {  // runs of pixels that have the same taps
-        constexpr Add broadcast[] = {nullptr, add_gradient<T, RT, TB, false, false>...};
-        for (; b.begin < vectors; b.begin = b.end) {
-          b.end = b.begin + b.step;
-          while (b.end < vectors && a.classes[b.end] == a.classes[b.begin]) b.end += b.step;
-          const int32_t* const span = a.spans + 2 * a.classes[b.begin];
-          add(broadcast, span[0], span[1]);
-        }
-        continue;
-      }
-    b.end = vectors;
-    add(inner, 0, a.taps);
-    add(outer, 0, a.taps);
+  for (b.begin = 0; b.begin < a.phases && b.begin < vectors; ++b.begin) {
+    b.sums = sums + b.begin * a.row_taps * a.taps * kLanes<T>;
+    add_parts<T>(inner, a, b, 0, a.taps);
+    add_parts<T>(outer, a, b, 0, a.taps);
   }
 }
 
@@ -377,6 +463,18 @@ void add_groups(const RowConvArgs<T>& a, Products<T> b) {
 template <class T, int RT>
 void add_gradients(const RowConvArgs<T>& a, const Products<T>& b) {
   constexpr int most = kTileTaps<T, RT>;
+  if constexpr (RT == 3 || RT == 5)
+    if (a.x_pixel != 0) {
+      constexpr int taps = kPixelRegisters<T> / RT;
+      if constexpr (taps == 9)
+        return add_pixel_groups<T, RT, 1, 2, 3, 4, 5, 6, 7, 8, 9>(a, b);
+      else if constexpr (taps == 5)
+        return add_pixel_groups<T, RT, 1, 2, 3, 4, 5>(a, b);
+      else if constexpr (taps == 3)
+        return add_pixel_groups<T, RT, 1, 2, 3>(a, b);
+      else
+        return add_pixel_groups<T, RT, 1, 2>(a, b);
+    }
   if constexpr (most == 8)
     add_groups<T, RT, 1, 2, 3, 4, 5, 6, 7, 8>(a, b);
   else if constexpr (most == 5)

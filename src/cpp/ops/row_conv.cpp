@@ -133,7 +133,8 @@ struct RowPlan {
     const int64_t planes = static_cast<int64_t>(residues.size()) * channels;
     const int64_t reach = row_offsets.empty() ? 0 : row_offsets.back() - row_offsets.front();
     const int64_t fit = kSpreadBytes / static_cast<int64_t>(sizeof(T)) / std::max<int64_t>(1, planes * row);
-    const int64_t most = std::max((fit - reach - 1) / rows.from_step + 1, kLeastRows);
+    int64_t most = std::max((fit - reach - 1) / rows.from_step + 1, kLeastRows);
+    if (!spreads) most = std::min(most, int64_t{64});
     blocks = (rows.count + most - 1) / most;
     block_rows = (rows.count + blocks - 1) / blocks;
     plane_rows = std::min(from.h, (block_rows - 1) * rows.from_step + reach + 1);
