@@ -14,9 +14,6 @@ template <int n>
 struct Count {
   static constexpr int value = n;
 };
-#ifndef KPACK
-#define KPACK int(sizeof...(TB))
-#endif
 struct Yes {
   constexpr operator bool() const { return true; }
 };
@@ -275,10 +272,6 @@ template <class T>
 constexpr int kSumRegisters = kVectorBytes == 64 && sizeof(T) == sizeof(float) ? 25 : 10;
 template <class T>
 constexpr int kPixelRegisters = kVectorBytes == 64 && sizeof(T) == sizeof(float) ? 27 : 10;
-#ifndef KR
-#define KR 24
-#endif
-constexpr int64_t kRunBytes = KR * 1024;
 template <class T, int RT>
 constexpr int kTileTaps = kSumRegisters<T> / RT < 8 ? kSumRegisters<T> / RT : 8;
 
@@ -288,7 +281,7 @@ struct Products {
   int64_t r0, t0;  // first taps
   int64_t begin, end, step;
   const T* dy;
-  int64_t dy_row, dy_step, ahead;
+  int64_t dy_row;
   const T* masks;
   T* sums;  // of tap (0, 0)
 };
@@ -346,18 +339,20 @@ void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
 }
 
 // Of rows that are not spread all vectors, whose taps are one run of numbers.
+constexpr int64_t kAhead = 4;
 template <class T, int RT, int TB>
 void add_products(const RowConvArgs<T>& a, const Products<T>& b) {
   constexpr int L = kLanes<T>;
-  const int64_t rows = a.rows, x_row = a.x_row, dy_row = b.dy_row, ahead = b.ahead;
+  const int64_t rows = a.rows, x_row = a.x_row, dy_row = b.dy_row, step = b.step, vectors = a.width / L;
   const int64_t first = a.h + a.row_offsets[0];
   int64_t begin = 0, end = rows + RT - 1;
   while (begin < end && first + begin < 0) ++begin;
   while (end > begin && first + end > a.x_rows) --end;
   Vec<T> acc[RT][TB] = {};
   const T* x = a.x + first * x_row + a.offsets[b.t0] + b.begin / b.step * a.x_pixel;
-  const T* dy = b.dy;
-  for (int64_t v = b.begin; v < b.end; v += b.step, x += a.x_pixel, dy += b.dy_step) {
+  for (int64_t v = b.begin; v < b.end; v += step, x += a.x_pixel) {
+    const T* const dy = b.dy + v * L;
+    const int64_t ahead = kAhead * step * L + (v + kAhead * step < vectors ? 0 : (rows - 1) * dy_row);
     auto add = [&](int64_t i, int r_begin, int r_end) __attribute__((always_inline)) {
       const T *const from = x + i * x_row, *const to = dy + i * dy_row;
       Vec<T> d[RT];
@@ -406,38 +401,15 @@ template <class T, int RT, int... TB>
 void add_pixel_groups(const RowConvArgs<T>& a, Products<T> b) {
   using Add = void (*)(const RowConvArgs<T>&, const Products<T>&);
   constexpr Add tiles[] = {nullptr, add_products<T, RT, TB>...};
-  constexpr int L = kLanes<T>;
-  const int64_t vectors = a.width / L, phases = a.phases, rows = a.rows, dy_row = b.dy_row;
-  constexpr int64_t room = kRunBytes / kVectorBytes;
-  alignas(64) T columns[room * L];
-  const int64_t most = room / rows, run = most > phases ? most / phases * phases : most;
+  const int64_t vectors = a.width / kLanes<T>, phases = a.phases;
   T* const sums = b.sums;
-  const T* const dy = b.dy;
   b.step = phases;
-  for (int64_t first = 0, last; first < vectors; first = last) {  // runs of pixels that have the same taps
-    last = first / phases * phases + phases;
-    if (last - first > run) last = first + run;
-    if (a.classes[first] < phases)
-      while (last < vectors && last + phases <= first + run && a.classes[last] < phases) last += phases;
-    const int32_t* const span = a.spans + 2 * a.classes[first];
-    const bool packed = span[1] - span[0] > KPACK;
-    const int64_t distance = packed ? run : 4 * phases;
-    const int64_t ahead = last + distance <= vectors ? distance * L : rows * dy_row - first * L;
-    if (packed) for (int64_t i = 0; i < rows; ++i) {
-      const T* from = dy + i * dy_row + first * L;
-      T* to = columns + i * L;
-      for (int64_t v = first; v < last; ++v, from += L, to += rows * L) {
-        if (kVectorBytes == 64 || v % 2 == 0) __builtin_prefetch(from + ahead, 0, 3);
-        store(to, load(from));
-      }
-    }
-    for (b.begin = first; b.begin < last && b.begin < first + phases; ++b.begin) {
-      b.dy = packed ? columns + (b.begin - first) * rows * L : dy + b.begin * L;
-      b.dy_row = packed ? L : dy_row;
-      b.dy_step = phases * (packed ? rows * L : L);
-      b.ahead = packed ? 0 : ahead;
-      b.sums = sums + b.begin % phases * RT * a.taps * L;
-      b.end = last;
+  for (int64_t phase = 0; phase < phases; ++phase) {
+    b.sums = sums + phase * RT * a.taps * kLanes<T>;
+    for (b.begin = phase; b.begin < vectors; b.begin = b.end) {  // runs of pixels that have the same taps
+      b.end = b.begin + phases;
+      while (b.end < vectors && a.classes[b.end] == a.classes[b.begin]) b.end += phases;
+      const int32_t* const span = a.spans + 2 * a.classes[b.begin];
       add_parts<T>(tiles, a, b, span[0], span[1]);
     }
   }
