@@ -162,14 +162,16 @@ def test_clip_needs_bounds_in_order(bounds):
 
 
 def test_clip_needs_numbers_as_bounds():
-    with pytest.raises(TypeError, match=r"clip: expected numbers for x_min and x_max, got '0' and 3"):
+    with pytest.raises(
+        TypeError, match=r"clip: expected numbers for x_min and x_max, got '0' and 3"
+    ):
         ops.clip(np.ones(2, "f4"), "0", 3)
 
 
 def test_what_measures_kernels_refuses_what_it_does_not_know():
     with pytest.raises(ValueError, match="measure_peak: expected duration > 0"):
         _core.measure_peak(duration=-1)
-    with pytest.raises(ValueError, match="time_conv2d: expected pass_ forward, .*, got y"):
+    with pytest.raises(ValueError, match=r"time_conv2d: expected pass_ forward, .*, got y"):
         _core.time_conv2d((1, 4, 4, 1), (3, 3, 1, 1), "y")
 
 
