@@ -80,7 +80,13 @@ CONVOLUTIONS = [
     *[(1, (7, 9), (5, 3), 2, f, {"strides": (1, 2), "padding": "same"}) for f in (2, 4, 8, 16)],
     (1, (4, 9), (5, 5), 2, 16, {"padding": "same"}),  # fewer rows than taps
     (1, (9, 2), (3, 5), 2, 16, {"padding": "same"}),  # wider than the image
-    (1, (40, 120), (3, 3), 16, 16, {"padding": "same"}),  # more rows than one task's
+    (1, (70, 120), (3, 3), 16, 16, {"padding": "same"}),  # more rows than one task's
+    # Of several vectors, on both sides of the threshold in channels.
+    *[(2, (9, 8), (3, 3), c, f, {"padding": "same"}) for c in (1, 3, 4) for f in (32, 48)],
+    *[(1, (9, 8), (5, 5), c, 64, {}) for c in (2, 3, 8, 9)],
+    (1, (70, 6), (3, 3), 2, 32, {"strides": (1, 2), "padding": "same"}),
+    (1, (5, 1), (3, 3), 1, 64, {"padding": "same"}),  # pixels with one tap
+    (2, (9, 8), (3, 3), 2, 32, {"dilation_rate": (1, 2), "padding": "same"}),
     # Both sides of the thresholds in filters, channels and taps.
     *[(2, (6, 7), (3, 3), 2, f, {"padding": "same"}) for f in (3, 4, 7, 8, 15, 16)],
     *[(2, (6, 7), (3, 3), c, 2, {"padding": "same"}) for c in (11, 12, 16, 17)],
@@ -413,6 +419,9 @@ ROW_OPS = {
     "conv2d one vector of filters": lambda x, w: ops.conv2d(
         x[..., :3], np.tile(w[:3, :16], (5, 5, 1, 1)), padding="same"
     ),
+    "conv2d vectors of filters": lambda x, w: ops.conv2d(
+        x[..., :2], np.tile(w[:2, :16], (3, 3, 1, 3)), padding="same"
+    ),
     "conv2d few channels": lambda x, w: ops.conv2d(
         x[..., :2], np.tile(w[:2, :3], (5, 3, 1, 1)), padding="same"
     ),
@@ -494,7 +503,8 @@ def test_a_nan_touches_only_what_reads_it(op, padding):
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize(
-    "channels, filters, groups", [(1, 1, 1), (3, 5, 1), (16, 3, 1), (8, 33, 1), (20, 20, 20)]
+    "channels, filters, groups",
+    [(1, 1, 1), (3, 5, 1), (16, 3, 1), (3, 48, 1), (8, 33, 1), (20, 20, 20)],
 )
 def test_padding_never_multiplies(channels, filters, groups, axis):
     """An infinite weight or gradient over the border would make NaN of a zero there."""
@@ -523,7 +533,8 @@ def test_padding_never_multiplies(channels, filters, groups, axis):
 
 
 @pytest.mark.parametrize(
-    "channels, filters, groups", [(1, 1, 1), (3, 5, 1), (16, 3, 1), (8, 33, 1), (20, 20, 20)]
+    "channels, filters, groups",
+    [(1, 1, 1), (3, 5, 1), (16, 3, 1), (3, 48, 1), (8, 33, 1), (20, 20, 20)],
 )
 def test_an_infinity_reaches_only_the_taps_that_read_it(channels, filters, groups):
     x = np.ones((1, 6, 9, channels), "f4")

@@ -7,8 +7,8 @@
 //
 //   y[h, j] += sum_{r, t} x[h * row_step + rows[r], offsets[t] + j] * w_{r,t}[j],   t over columns of taps and planes,
 //
-// where w_{r,t} is the kernel repeated along the row. Where a pixel's filters are one vector, nothing is spread: the
-// image's number is broadcast as it is read. Lanes whose tap lies outside the image have a weight of zero over
+// where w_{r,t} is the kernel repeated along the row. Where a pixel's filters are whole vectors, nothing is spread:
+// the image's number is broadcast as it is read. Lanes whose tap lies outside the image have a weight of zero over
 // a zero (forward) or are masked out (gradient of the kernel): padding multiplies nothing.
 #pragma once
 #include <cstdint>
@@ -20,7 +20,7 @@ struct RowConvArgs {
   int64_t h, rows;  // rows [h, h + rows) of y
   int64_t width;
   const T* x;       // spread rows of the image: x_first, x_first + 1, ...; rows outside [0, x_rows) do not exist
-  int64_t x_pixel;  // 0, or the rows are not spread: pixels of x so many numbers apart meet the vectors of y
+  int64_t x_pixel;  // 0, or the rows are not spread: pixels of x so many numbers apart meet `phases` vectors of y
   int64_t x_row, x_first, x_rows;
   int64_t row_step, row_taps;
   const int64_t* row_offsets;  // by rising offset

@@ -65,7 +65,7 @@ void SlidingSum<T>::run(std::span<const Axis> rows, std::span<const Axis> column
     for (const Axis& c : columns) {
       if ((r.taps.empty() || c.taps.empty()) && !bias)
         gaps = true;
-      else if (runs_folded<T>(r, c, K, N, groups) || runs_along_rows<T>(r, c, K, N, groups))
+      else if (runs_folded<T>(r, c, K, N, groups) || runs_along_rows<T>(r, c, K, N, groups, false))
         others.push_back({r, c});
       else
         tiled.push_back({r, c});
@@ -280,7 +280,7 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
   const int64_t size = wh.size * ww.size * C * filters;
   if (size == 0) return;
   const Axis image_rows = forward_axis(wh), columns = forward_axis(ww);
-  if (runs_along_rows<T>(image_rows, columns, C, F, groups)) {
+  if (runs_along_rows<T>(image_rows, columns, C, F, groups, true)) {
     row_kernel_gradient(wh, ww, groups, x, in, dy, filters, dw, accumulate);
     return;
   }

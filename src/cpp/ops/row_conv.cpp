@@ -21,17 +21,30 @@ constexpr int64_t kTaskFmas = 8 * kChunkWork;
 constexpr int64_t kMaxChunks = 32;
 // The spread rows that a task reads stay in L2, and rows of the output that it writes at least.
 constexpr int64_t kSpreadBytes = 256 * 1024;
+constexpr int64_t kMostRows = 64;  // of an output that is not spread: still near when it is finished
 constexpr int64_t kLeastRows = 9;  // shares of more than these have five or more, as many as tiles have row taps
 
-// Where rows pay. Filters that fill a vector are the tiles' work. Spreading a plane costs about as much as two taps of
-// it; from kMostPlanes planes on it costs more than the lanes it saves, and folding wants kLeastFoldChannels products
-// in a chain. The vectors at the borders have weights of their own, so that wide kernels would take much memory.
+// Where rows pay. Filters of several vectors are the tiles' work but for few channels, where a tile's products are
+// short: with 32 registers rows take 0.4 to 0.9 of the time up to kMostSharing channels. With 16 they win up to
+// kMostSharingTaps columns of taps (0.7 at one channel, 0.95 at three), in the gradient only while a pixel of dy is one
+// cache line, whose halves two sums read (1.3 times as long at 32 filters); in float64 they lose.
+constexpr int64_t kMostSharing = 8;
+constexpr int64_t kMostSharingTaps = 10;
+constexpr int64_t kLineFilters = 16;
+// Where filters do not fill a vector: spreading a plane costs about as much as two taps of it; from kMostPlanes planes
+// on it costs more than the lanes it saves, and folding wants kLeastFoldChannels products in a chain. The vectors at
+// the borders have weights of their own, so that wide kernels would take much memory.
 constexpr int64_t kMostPlanes = 16;
 constexpr int64_t kLeastTaps = 4;
 constexpr int64_t kMostColumnTaps = 16;
 constexpr int64_t kLeastFoldChannels = 12;
 
 constexpr int64_t kMostLanes = 16;  // of any kernels
+
+// Whether the taps lie side by side.
+bool is_run(const Axis& axis) {
+  return axis.taps.back().offset - axis.taps.front().offset == std::ssize(axis.taps) - 1;
+}
 
 int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
@@ -134,7 +147,7 @@ struct RowPlan {
     const int64_t reach = row_offsets.empty() ? 0 : row_offsets.back() - row_offsets.front();
     const int64_t fit = kSpreadBytes / static_cast<int64_t>(sizeof(T)) / std::max<int64_t>(1, planes * row);
     int64_t most = std::max((fit - reach - 1) / rows.from_step + 1, kLeastRows);
-    if (!spreads) most = std::min(most, int64_t{64});
+    if (!spreads) most = std::min(most, kMostRows);
     blocks = (rows.count + most - 1) / most;
     block_rows = (rows.count + blocks - 1) / blocks;
     plane_rows = std::min(from.h, (block_rows - 1) * rows.from_step + reach + 1);
@@ -234,29 +247,35 @@ void move_pixels(T* to_row, const Axis& columns, const T* sums, int64_t filters,
 
 }  // namespace
 
-// Whether tiles of pixels by one vector of filters, which load a number of x for each multiply-add, lose to rows, where
-// as many row taps share it as tiles have.
+// Whether the row taps of a pixel whose filters are whole vectors share its numbers (kernels/conv.hpp), and that beats
+// tiles of pixels by filters.
 template <class T>
-bool shares_rows(const Axis& rows, int64_t filters, int64_t groups) {
-  const int64_t taps = static_cast<int64_t>(rows.taps.size());
-  return groups == 1 && filters % kernels_for<T>().conv.lanes == 0 && (taps == 3 || taps == 5) && rows.count >= taps &&
-         rows.from_step == 1 && rows.taps.back().offset - rows.taps.front().offset == taps - 1;
+bool shares_rows(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups,
+                 bool gradient) {
+  const int64_t taps = std::ssize(rows.taps), lanes = kernels_for<T>().conv.lanes;
+  if (groups > 1 || filters % lanes != 0 || (taps != 3 && taps != 5) || rows.count < taps || rows.from_step != 1 ||
+      !is_run(rows) || !is_run(columns))
+    return false;
+  if (filters == lanes) return true;
+  if (sizeof(T) == sizeof(double)) return false;
+  if (lanes == kMostLanes) return channels <= kMostSharing;
+  return channels * std::ssize(columns.taps) <= kMostSharingTaps && (!gradient || filters <= kLineFilters);
 }
 
 template <class T>
-bool runs_along_rows(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups) {
+bool runs_along_rows(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups,
+                     bool gradient) {
   const int64_t taps = static_cast<int64_t>(rows.taps.size() * columns.taps.size());
   if (taps == 0 || static_cast<int64_t>(columns.taps.size()) > kMostColumnTaps) return false;
   if (groups > 1 && std::min(channels, filters) == 1) return true;  // depthwise, in either direction
-  if (shares_rows<T>(rows, filters, groups)) return true;
+  if (shares_rows<T>(rows, columns, channels, filters, groups, gradient)) return true;
   return filters < kernels_for<T>().conv.lanes && channels <= kMostPlanes && (groups > 1 || taps >= kLeastTaps);
 }
 
 template <class T>
 bool runs_folded(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups) {
   return groups == 1 && filters < kernels_for<T>().conv.lanes && channels >= kLeastFoldChannels &&
-         columns.from_step == 1 && columns.taps.size() > 1 && !rows.taps.empty() &&
-         columns.taps.back().offset - columns.taps.front().offset == static_cast<int64_t>(columns.taps.size()) - 1;
+         columns.from_step == 1 && columns.taps.size() > 1 && !rows.taps.empty() && is_run(columns);
 }
 
 template <class T>
@@ -266,7 +285,8 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
   const int64_t row_taps = plan.row_taps();
 
   // The kernel and the bias repeated along a row, for each class of vectors.
-  const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes, classes = plan.spreads ? plan.class_count() : plan.phases;
+  const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes,
+                classes = plan.spreads ? plan.class_count() : plan.phases;
   Scratch<T> weights(classes * pack);
   Scratch<int64_t> tap_at(row_taps * plan.all_taps()), lane_at(filters + lanes);  // where in the kernel
   int64_t* tap = tap_at.data();
@@ -464,9 +484,9 @@ void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, con
       }
 }
 
-template bool runs_along_rows<float>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
+template bool runs_along_rows<float>(const Axis&, const Axis&, int64_t, int64_t, int64_t, bool);
 template bool runs_folded<float>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
-template bool runs_along_rows<double>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
+template bool runs_along_rows<double>(const Axis&, const Axis&, int64_t, int64_t, int64_t, bool);
 template bool runs_folded<double>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
 template void SlidingSum<float>::run_along_rows(const Axis&, const Axis&) const;
 template void SlidingSum<double>::run_along_rows(const Axis&, const Axis&) const;

@@ -100,9 +100,10 @@ struct SlidingSum {
 
 // How few filters are summed, by the layer's geometry and the instruction set alone: with vectors along the rows of
 // images (kernels/conv.hpp); or the taps of a row side by side as columns of one product, folded afterwards; or, if
-// neither, in tiles of pixels by filters as many filters are.
+// neither, in tiles of pixels by filters as many filters are. `gradient`: of the kernel.
 template <class T>
-bool runs_along_rows(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups);
+bool runs_along_rows(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups,
+                     bool gradient);
 template <class T>
 bool runs_folded(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups);
 
