@@ -357,6 +357,12 @@ void spread(const SpreadArgs<T>& args) {
   const Repetition<T> repetition(s);
   T* row = s.to;
   const T* from_row = s.from;
+  const int64_t end = s.before + s.pixels * s.groups * s.repeat;
+  for (int64_t h = 0; h < s.fresh_rows; ++h) {
+    T* const to = s.to + h * s.to_row;
+    for (int64_t i = 0; i < s.before; i += L) store(to + i, Vec<T>{});
+    for (int64_t i = end; i < s.to_row; i += L) write(to + i, Vec<T>{}, width_at<T>(i, s.to_row));
+  }
   for (int64_t h = 0; h < s.rows; ++h, row += s.to_row, from_row += s.from_row) {
     T* to = row + s.before;
     const T* from = from_row;
@@ -388,18 +394,31 @@ void spread(const SpreadArgs<T>& args) {
 }
 
 template <class T>
-void gather(T* to, const T* from, const int64_t* at, int64_t n, const int64_t* lane_at, int64_t width) {
+void gather(const GatherArgs<T>& args) {
   constexpr int L = kLanes<T>;
-  if (width >= L && lane_at[L - 1] == lane_at[0] + L - 1) {
-    for (int64_t i = 0; i < n; ++i, to += L) store(to, load(from + at[i] + lane_at[0]));
-  } else if (0 < width && width <= L) {
+  const GatherArgs<T> s = args;
+  auto fill = [&](const auto& vector_at) {
+    T* to = s.to;
+    const int64_t* at = s.at;
+    for (int64_t r = 0; r < s.rows; ++r)
+      for (int64_t t = 0; t < s.taps; ++t, to += L) {
+        const Vec<T> v = vector_at(s.from + *at++);
+        store(to, s.masks ? as_float<T>(as_int<T>(v) & as_int<T>(load(s.masks + t * L))) : v);
+      }
+  };
+  if (s.width >= L && s.lane_at[L - 1] == s.lane_at[0] + L - 1) {
+    fill([&](const T* from) { return load(from + s.lane_at[0]); });
+  } else if (0 < s.width && s.width <= L) {
     Mask<T> lane_of;
-    for (int l = 0; l < L; ++l) lane_of[l] = static_cast<Int<T>>(lane_at[l]);
-    const int numbers = static_cast<int>(width);
-    for (int64_t i = 0; i < n; ++i, to += L) store(to, permute<T>(read(from + at[i], numbers), lane_of));
+    for (int l = 0; l < L; ++l) lane_of[l] = static_cast<Int<T>>(s.lane_at[l]);
+    const int numbers = static_cast<int>(s.width);
+    fill([&](const T* from) { return permute<T>(read(from, numbers), lane_of); });
   } else {
-    for (int64_t i = 0; i < n; ++i, to += L)
-      for (int l = 0; l < L; ++l) to[l] = from[at[i] + lane_at[l]];
+    fill([&](const T* from) {
+      Vec<T> v;
+      for (int l = 0; l < L; ++l) v[l] = from[s.lane_at[l]];
+      return v;
+    });
   }
 }
 
