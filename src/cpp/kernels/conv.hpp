@@ -45,6 +45,11 @@ struct SpreadArgs {
   int64_t pixels, pixel_step;  // of from
   int64_t groups, group_step;
   int64_t repeat;
+  // Vectors of a plane until the filters repeat, if each is a permutation of one vector of the image: the pixel that it
+  // begins at and, of each lane, the number of x behind that as an integer of T's size. 0: they are not.
+  int64_t phases;
+  const int64_t* phase_pixels;
+  const T* phase_lanes;
 };
 
 // to[(r * taps + t) * lanes + l] = from[at[r * taps + t] + lane_at[l]], where masks[t * lanes + l] has all bits set,

@@ -40,6 +40,7 @@ int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - 
 // How the rows of an image are spread for a sum over `columns` and what each vector of an output row reads.
 template <class T>
 struct RowPlan {
+  using Int = std::conditional_t<sizeof(T) == sizeof(int32_t), int32_t, int64_t>;
   const kernels::ConvKernels<T>& kernel = kernels_for<T>().conv;
   const Axis &rows, &columns;
   Image from;
@@ -60,6 +61,8 @@ struct RowPlan {
   int64_t block_rows, blocks;            // rows of a task's output, tasks of an image
   std::vector<int64_t> tap_at, lane_at;  // where in the kernel: row by row the taps; the filters and some once more
   bool in_order;                         // the filters lie side by side
+  std::vector<int64_t> phase_pixels;     // kernels::SpreadArgs
+  std::vector<T> phase_lanes;
   std::vector<T> masks;  // of the classes outside, tap by tap: all bits set in the lanes whose pixel is in the image
 
   RowPlan(const Axis& row_axis, const Axis& column_axis, const SlidingSizes& sizes)
@@ -146,6 +149,12 @@ struct RowPlan {
       lane_at.push_back(i < filters ? i / group_filters * layout.group + i % group_filters * layout.col
                                     : lane_at[i - filters]);
     in_order = layout.col == 1 && (groups == 1 || layout.group == group_filters);
+    if (groups == 1 && (lanes + filters - 2) / filters * step * channels < lanes)
+      for (int64_t j = 0; j < phases * lanes; ++j) {
+        if (j % lanes == 0) phase_pixels.push_back(j / filters);
+        const auto lane = static_cast<Int>((j / filters - phase_pixels.back()) * step * channels);
+        std::memcpy(&phase_lanes.emplace_back(), &lane, sizeof lane);
+      }
     for (int64_t c = phases; spreads && c < class_count(); ++c) {
       const auto lane_pixels = pixels(c);
       for (const int64_t t : taps)
@@ -212,7 +221,10 @@ struct RowPlan {
                        .pixel_step = step * from.channels,
                        .groups = groups,
                        .group_step = channels,
-                       .repeat = filters / groups});
+                       .repeat = filters / groups,
+                       .phases = std::ssize(phase_pixels),
+                       .phase_pixels = phase_pixels.data(),
+                       .phase_lanes = phase_lanes.data()});
     return {.h = item.h,
             .rows = item.count,
             .width = width,
