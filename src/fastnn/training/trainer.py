@@ -683,7 +683,7 @@ class Trainer(Layer):
         """The outputs for a batch of at most so many rows if it needs no check, else NotImplemented."""
         if not isinstance(x, np.ndarray) or not x.ndim or len(x) > largest:
             return NotImplemented
-        return self._run_checked(self._predict_program, (x,))
+        return NotImplemented if self.run_eagerly else self._predict_program.run_checked((x,))
 
     # ---- profile
 
