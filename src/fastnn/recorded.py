@@ -16,7 +16,9 @@ _eager = False
 
 
 class _Local(threading.local):
-    hooks: list[Callable[[], object]] | None = None  # what the recording under way wants done before each of its runs
+    hooks: list[Callable[[], object]] | None = (
+        None  # what the recording under way wants done before each of its runs
+    )
     names_ops = False
 
 

@@ -72,7 +72,7 @@ struct RowPlan {
         groups(sizes.groups),
         channels(sizes.channels()),
         filters(sizes.to.channels),
-        spreads(groups > 1 || filters != kernel.lanes),
+        spreads(groups > 1 || filters % kernel.lanes != 0),
         width(column_axis.count * filters),
         vectors((width + kernel.lanes - 1) / kernel.lanes),
         phases(filters / std::gcd(filters, int64_t{kernel.lanes})) {
@@ -129,7 +129,8 @@ struct RowPlan {
     const int64_t planes = static_cast<int64_t>(residues.size()) * channels;
     const int64_t reach = row_offsets.empty() ? 0 : row_offsets.back() - row_offsets.front();
     const int64_t fit = kSpreadBytes / static_cast<int64_t>(sizeof(T)) / std::max<int64_t>(1, planes * row);
-    const int64_t most = std::max((fit - reach - 1) / rows.from_step + 1, kLeastRows);
+    int64_t most = std::max((fit - reach - 1) / rows.from_step + 1, kLeastRows);
+    if (!spreads) most = std::min(most, int64_t{64});
     blocks = std::max<int64_t>(1, (rows.count + most - 1) / most);
     block_rows = (rows.count + blocks - 1) / blocks;
     plane_rows = std::min(from.h, (block_rows - 1) * rows.from_step + reach + 1);
@@ -261,7 +262,7 @@ void move_pixels(T* to_row, const Axis& columns, const T* sums, int64_t filters,
 template <class T>
 bool shares_rows(const Axis& rows, int64_t filters, int64_t groups) {
   const int64_t taps = static_cast<int64_t>(rows.taps.size());
-  return groups == 1 && filters == kernels_for<T>().conv.lanes && (taps == 3 || taps == 5) && rows.count >= taps &&
+  return groups == 1 && filters % kernels_for<T>().conv.lanes == 0 && (taps == 3 || taps == 5) && rows.count >= taps &&
          rows.from_step == 1 && rows.taps.back().offset - rows.taps.front().offset == taps - 1;
 }
 
@@ -297,7 +298,7 @@ void SlidingSum<T>::run_along_rows(const RowPlan<T>& plan) const {
 
   // The kernel and the bias repeated along a row, for each class of vectors.
   const int64_t pack = (plan.row_taps() * plan.all_taps() + 1) * lanes;
-  const int64_t classes = plan.spreads ? plan.class_count() : 1;
+  const int64_t classes = plan.spreads ? plan.class_count() : plan.phases;
   Scratch<T> weights(classes * pack);
   parallel_for(classes, grain_for(2 * pack), [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
@@ -434,7 +435,7 @@ void row_kernel_gradient(const RowPlan<T>& plan, const T* x, const T* dy, T* dw,
   const int64_t taps = static_cast<int64_t>(plan.taps.size()), row_taps = plan.row_taps();
   const int64_t columns_size = static_cast<int64_t>(plan.columns.taps.size());
   if (!accumulate) std::memset(dw, 0, static_cast<size_t>(row_taps * columns_size * channels * filters) * sizeof(T));
-  if (plan.items() * plan.width == 0) return;
+  if (plan.items() * plan.rows.count * plan.width == 0) return;
 
   const int64_t sums_size = plan.phases * row_taps * plan.all_taps() * lanes, chunks = plan.chunks();
   Scratch<T> sums(sums_size * chunks);
