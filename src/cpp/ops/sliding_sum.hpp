@@ -131,7 +131,7 @@ struct SlidingSum {
   void run() const;
 
  private:
-  using Part = SlidingPlan<T>::Part;
+  using Part = typename SlidingPlan<T>::Part;
   void run_tiles(const std::vector<Part>& parts, bool clear) const;  // `clear`: other pixels become zero
   void run_along_rows(const RowPlan<T>& plan) const;
   void run_folded(const Axis& rows, const Axis& columns) const;
