@@ -58,8 +58,8 @@ constexpr int64_t kFewChannels = 32, kShareOfFew = 5, kShareOfMany = 4;
 template <class T>
 SlidingPlan<T>::SlidingPlan(const SlidingSizes& all)
     : sizes(all),
-      rows(all.backward ? backward_axes(all.rows) : std::vector{forward_axis(all.rows)}),
-      columns(all.backward ? backward_axes(all.columns) : std::vector{forward_axis(all.columns)}) {
+      rows(all.pass == Pass::input_gradient ? backward_axes(all.rows) : std::vector{forward_axis(all.rows)}),
+      columns(all.pass == Pass::input_gradient ? backward_axes(all.columns) : std::vector{forward_axis(all.columns)}) {
   for (const Axis& r : rows)
     for (const Axis& c : columns) {
       if ((r.taps.empty() || c.taps.empty()) && !sizes.has_bias) {
@@ -304,7 +304,8 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
   const int64_t nr = gemm.nr, C = in.channels / groups, F = filters / groups;
   const int64_t size = wh.size * ww.size * C * filters;
   if (size == 0) return;
-  const auto plan = sliding_plan<T>({wh, ww, in, {in.n, wh.out, ww.out, filters}, groups, false, false});
+  const auto plan =
+      sliding_plan<T>({wh, ww, in, {in.n, wh.out, ww.out, filters}, groups, Pass::kernel_gradient, false});
   if (!plan->others.empty() && plan->others[0].along_rows) {
     row_kernel_gradient(*plan->others[0].along_rows, x, dy, dw, accumulate);
     return;
@@ -474,7 +475,8 @@ void Convolution::forward(T* y, const T* x, const T* kernel, const T* bias, bool
         .run();
     return;
   }
-  SlidingSum<T>{{rows, columns, in, out, groups, false, bias != nullptr}, y, x, kernel, bias, accumulate, finish}.run();
+  SlidingSum<T>{{rows, columns, in, out, groups, Pass::output, bias != nullptr}, y, x, kernel, bias, accumulate, finish}
+      .run();
 }
 
 template <class T>
@@ -493,7 +495,8 @@ void Convolution::input_gradient(T* dx, const T* dy, const T* kernel, const T* b
         .run();
     return;
   }
-  SlidingSum<T>{{rows, columns, out, in, groups, true, bias != nullptr}, dx, dy, kernel, bias, accumulate, finish}
+  SlidingSum<T>{
+      {rows, columns, out, in, groups, Pass::input_gradient, bias != nullptr}, dx, dy, kernel, bias, accumulate, finish}
       .run();
 }
 

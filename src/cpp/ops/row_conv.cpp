@@ -33,6 +33,11 @@ constexpr int64_t kLeastFoldChannels = 12;
 
 constexpr int64_t kMostLanes = 16;  // of any kernels
 
+// Whether the taps lie side by side.
+bool is_run(const Axis& axis) {
+  return axis.taps.back().offset - axis.taps.front().offset == std::ssize(axis.taps) - 1;
+}
+
 int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
 }  // namespace
@@ -263,7 +268,7 @@ template <class T>
 bool shares_rows(const Axis& rows, int64_t filters, int64_t groups) {
   const int64_t taps = static_cast<int64_t>(rows.taps.size());
   return groups == 1 && filters % kernels_for<T>().conv.lanes == 0 && (taps == 3 || taps == 5) && rows.count >= taps &&
-         rows.from_step == 1 && rows.taps.back().offset - rows.taps.front().offset == taps - 1;
+         rows.from_step == 1 && is_run(rows);
 }
 
 template <class T>
@@ -271,7 +276,7 @@ bool runs_along_rows(const Axis& rows, const Axis& columns, int64_t channels, in
   const int64_t taps = static_cast<int64_t>(rows.taps.size() * columns.taps.size());
   if (taps == 0 || static_cast<int64_t>(columns.taps.size()) > kMostColumnTaps) return false;
   if (groups > 1 && std::min(channels, filters) == 1) return true;  // depthwise, in either direction
-  if (shares_rows<T>(rows, filters, groups)) return true;
+  if (shares_rows<T>(rows, filters, groups) && is_run(columns)) return true;
   return filters < kernels_for<T>().conv.lanes && channels <= kMostPlanes && (groups > 1 || taps >= kLeastTaps);
 }
 
@@ -286,8 +291,7 @@ std::shared_ptr<const RowPlan<T>> plan_along_rows(const Axis& rows, const Axis& 
 template <class T>
 bool runs_folded(const Axis& rows, const Axis& columns, const SlidingSizes& sizes) {
   return sizes.groups == 1 && sizes.filters() < kernels_for<T>().conv.lanes && sizes.channels() >= kLeastFoldChannels &&
-         columns.from_step == 1 && columns.taps.size() > 1 && !rows.taps.empty() &&
-         columns.taps.back().offset - columns.taps.front().offset == static_cast<int64_t>(columns.taps.size()) - 1;
+         columns.from_step == 1 && columns.taps.size() > 1 && !rows.taps.empty() && is_run(columns);
 }
 
 template <class T>

@@ -70,12 +70,15 @@ struct Image {  // (N, H, W, channels)
   bool operator==(const Image&) const = default;
 };
 
-// Of a convolution's sum: its output from its input or, backward, the input's gradient from the output's.
+// Of a convolution's sum: of its output from its input, of the input's gradient from the output's, or of the kernel's
+// gradient, which is planned as the output is.
+enum class Pass : uint8_t { output, input_gradient, kernel_gradient };
 struct SlidingSizes {
   Window rows, columns;
   Image from, to;
   int64_t groups;
-  bool backward, has_bias;
+  Pass pass;
+  bool has_bias;
   bool operator==(const SlidingSizes&) const = default;
   int64_t channels() const { return from.channels / groups; }
   int64_t filters() const { return to.channels / groups; }
@@ -84,7 +87,7 @@ struct SlidingSizes {
     int64_t tap, row, col, group;
   };
   Kernel kernel() const {
-    if (backward) return {filters() * from.channels, 1, from.channels, channels()};
+    if (pass == Pass::input_gradient) return {filters() * from.channels, 1, from.channels, channels()};
     return {channels() * to.channels, to.channels, 1, filters()};
   }
 };
