@@ -80,6 +80,12 @@ class Tensor {
     return static_cast<T*>(raw());
   }
   Tensor view(const Shape& shape, size_t byte_offset = 0) const;  // same storage, same dtype
+  // The same without a share in its memory, for as long as this one lives: counting shares costs more than a small op.
+  Tensor borrowed() const {
+    Tensor tensor;
+    tensor.impl_ = std::shared_ptr<Impl>(std::shared_ptr<Impl>(), impl_.get());
+    return tensor;
+  }
   Tensor shell() const;  // same id and spec, no storage: what a tape keeps of a value that backward does not read
 
  private:

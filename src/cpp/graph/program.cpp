@@ -227,24 +227,39 @@ std::vector<Tensor> Program::run(Tensors feeds) {
 
 namespace {
 
-// to[r] = from[rows[r]], cast; rows are [start, start + n) where `rows` is null.
+// body(r, where row r comes from); those are [start, ...) where `rows` is null.
+template <class Body>
+void for_rows(int64_t n, int64_t width, const int64_t* rows, int64_t start, const Body& body) {
+  parallel_for(n, grain_for(width), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) body(r, rows ? rows[r] : start + r);
+  });
+}
+
+// to[r] = from[rows[r]], cast.
 void gather_rows(const Tensor& from, const int64_t* rows, int64_t start, const Tensor& to) {
   const int64_t n = to.shape()[0], width = to.size() / std::max<int64_t>(n, 1);
+  if (from.dtype() == to.dtype()) {
+    const auto* x = from.data<std::byte>();
+    auto* y = to.data<std::byte>();
+    const size_t bytes = static_cast<size_t>(width) * item_size(to.dtype());
+    auto copy = [&](auto size) {
+      const auto apart = static_cast<int64_t>(size());
+      for_rows(n, width, rows, start,
+               [&](int64_t r, int64_t row) { std::memcpy(y + r * apart, x + row * apart, size()); });
+    };
+    // A copy of a size that the compiler knows is a move or two, a call as long as the rest of a small net's gathering.
+    if (bytes == 4) return copy([] { return size_t{4}; });
+    if (bytes == 8) return copy([] { return size_t{8}; });
+    if (bytes == 16) return copy([] { return size_t{16}; });
+    return copy([=] { return bytes; });
+  }
   with_dtype(from.dtype(), [&](auto source) {
     with_dtype(to.dtype(), [&](auto target) {
-      using From = decltype(source);
       using To = decltype(target);
-      const From* x = from.data<From>();
+      const auto* x = from.data<decltype(source)>();
       To* y = to.data<To>();
-      const FlushToZero flush;  // as the workers do, or a denormal would depend on who gathers it
-      parallel_for(n, grain_for(width), [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; ++r) {
-          const From* row = x + (rows ? rows[r] : start + r) * width;
-          if constexpr (std::is_same_v<From, To>)
-            std::memcpy(y + r * width, row, static_cast<size_t>(width) * sizeof(To));
-          else
-            for (int64_t i = 0; i < width; ++i) y[r * width + i] = static_cast<To>(row[i]);
-        }
+      for_rows(n, width, rows, start, [&](int64_t r, int64_t row) {
+        for (int64_t i = 0; i < width; ++i) y[r * width + i] = static_cast<To>(x[row * width + i]);
       });
     });
   });
@@ -291,6 +306,7 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
   bool time_left = true;
   while (time_left && step < last)
     run_steps(kTeamPaysOften, [&] {
+      const FlushToZero flush;  // a denormal must not depend on who gathers it; and once for all steps
       const int64_t begin = step;
       const bool many = timed_.load(std::memory_order_relaxed) >= kFirstRuns;
       do time_left = one_step();

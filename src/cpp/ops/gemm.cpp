@@ -72,7 +72,7 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
   // tasks have blocks of rows, and all panels are packed first, for all of them.
   const int64_t rows_in_cache = kRowBlockBytes / (kGemmDepth * size);
   int64_t row_block = m, column_block = tasks == 1 ? panels * nr : std::min(panels, kPanels) * nr;
-  auto enough = [&] { return (m + row_block - 1) / row_block * ((n + column_block - 1) / column_block) >= tasks; };
+  auto enough = [&] { return tasks == 1 || (m + row_block - 1) / row_block * ((n + column_block - 1) / column_block) >= tasks; };
   while (!enough() && column_block > kFewPanels * nr) column_block = (column_block / nr + 1) / 2 * nr;
   if (!enough() && m > rows_in_cache) {
     row_block = rows_in_cache;

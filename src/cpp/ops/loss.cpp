@@ -47,6 +47,11 @@ void read_labels(const Tensor& y_true, int64_t classes, int64_t* labels) {
     using L = decltype(zero);
     const L* p = y_true.data<L>();
     for (int64_t r = 0, rows = y_true.size(); r < rows; ++r) {
+      if constexpr (std::is_integral_v<L>)
+        if (static_cast<uint64_t>(p[r]) < static_cast<uint64_t>(classes)) {
+          labels[r] = static_cast<int64_t>(p[r]);
+          continue;
+        }
       // As double, exact below 2^53: the conversion of a NaN or of 1e300 to an integer is undefined.
       const double label = static_cast<double>(p[r]);
       if (!(label >= 0 && label < static_cast<double>(classes)))
