@@ -60,7 +60,11 @@ void BackwardOp::forward(Tensors in, Tensors out) const {
   Few<Gradient> dx(x_spec_.size());
   for (size_t i = 0; i < requests.size(); ++i) {
     const Request& r = requests[i];
-    dx[r.x] = {out[i].borrowed(), r.accumulate >= 0, r.through, r.at < 0 ? Tensor() : in[r.at].borrowed()};
+    Gradient& gradient = dx[r.x];
+    gradient.to = out[i].borrowed();
+    gradient.accumulate = r.accumulate >= 0;
+    gradient.through = r.through;
+    if (r.at >= 0) gradient.at = in[r.at].borrowed();
   }
   op_->backward({x_spec_, y_spec_, x, y, {&in[dy_at[0]], 1}, dx});
 }

@@ -281,9 +281,10 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
   if (order && first < last) {
     if (order.dtype() != DType::int64) throw TypeError(cat("order: expected int64, got ", order.dtype()));
     rows.assign(order.data<int64_t>() + first * batch, order.data<int64_t>() + last * batch);
+    uint64_t limit = UINT64_MAX;
+    for (const Tensor& t : sources) limit = std::min(limit, static_cast<uint64_t>(t.shape()[0]));
     for (int64_t row : rows)
-      for (const Tensor& t : sources)
-        if (row < 0 || row >= t.shape()[0]) throw IndexError(cat("order: row ", row, " of ", t.shape()[0]));
+      if (static_cast<uint64_t>(row) >= limit) throw IndexError(cat("order: row ", row, " of ", limit));
   }
   for (const Spec& spec : plan_.feed_specs)
     if (spec.shape.empty() || spec.shape[0] != batch)
