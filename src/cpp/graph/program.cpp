@@ -161,11 +161,11 @@ void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
   // The first runs are on one thread; of a step that looks long, which may run but once, all but the second are with a
   // team: the very first touches its memory for the first time and decides nothing. Then the faster of the two is
   // taken, as last measured, and the other is tried now and then, one thread more rarely if it was much slower: beside
-  // other work on the machine two threads that wait for each other can lose to one. One slow run (the first after a
-  // pause, say) decides nothing. What is tried counts by its best of a few runs, as the workers of the last team spin
-  // on for a while.
+  // other work on the machine two threads that wait for each other can lose to one. A slow run or two (the first after
+  // a pause, beside workers of others that spin on for a while) decide nothing: what is noted follows the median, by an
+  // eighth a run at most. What is tried counts by its best of a few runs.
   constexpr int kPeriod = 64, kLongPeriod = 512, kTrialBegin = 8, kTrialEnd = 11;
-  constexpr double kFewRows = 1.0 / 16, kMuch = 1.25, kNever = std::numeric_limits<double>::infinity();
+  constexpr double kFewRows = 1.0 / 16, kMuch = 1.25, kStep = 1.125, kNever = std::numeric_limits<double>::infinity();
   const double share = rows > 0 ? static_cast<double>(rows) / static_cast<double>(plan_.capacity) : 1;
   const int timed = timed_.load(std::memory_order_relaxed);
   const double serial = serial_seconds_.load(std::memory_order_relaxed);
@@ -189,7 +189,7 @@ void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
   const double now = spent.count() / share / static_cast<double>(std::max<int64_t>(steps, 1));
   const double before = team ? with_others : serial;
-  double noted = before == 0 ? now : first ? std::min(before, now) : (before + std::min(now, 2 * before)) / 2;
+  double noted = before == 0 ? now : first ? std::min(before, now) : std::clamp(now, before / kStep, before * kStep);
   if (trial) {
     noted = std::min(now, tried_seconds_.load(std::memory_order_relaxed));
     tried_seconds_.store(turn == kTrialEnd - 1 ? kNever : noted, std::memory_order_relaxed);
