@@ -74,7 +74,11 @@ class Tensor {
   const std::shared_ptr<Graph>& graph() const { return impl_->graph; }  // of a placeholder
   VariableInfo* variable_info() const { return impl_->variable.get(); }
 
-  void* raw() const;  // StateError for a placeholder
+  void* raw() const {  // StateError for a placeholder
+    if (!impl_->storage) [[unlikely]]
+      refuse();
+    return impl_->storage->data() + impl_->offset;
+  }
   template <class T>
   T* data() const {
     return static_cast<T*>(raw());
@@ -98,6 +102,7 @@ class Tensor {
     std::shared_ptr<VariableInfo> variable;
   };
   static Tensor make(const Spec& spec);
+  [[noreturn]] void refuse() const;
   std::shared_ptr<Impl> impl_;
 };
 
