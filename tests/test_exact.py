@@ -98,6 +98,11 @@ CONVOLUTIONS = [
         )
     ],
     (1, (20, 9), (3, 3), 300, 300, {"groups": 300, "padding": "same"}),
+    # Many tasks, each bringing the next one's images near; rows and columns that no window reaches.
+    (500, (8, 9), (3, 3), 40, 20, {"strides": 2}),
+    (500, (8, 9), (2, 3), 24, 20, {"strides": (3, 2)}),
+    (500, (14, 12), (3, 3), 20, 24, {"strides": 2}),
+    (600, (8, 7), (1, 1), 20, 24, {"strides": 3}),
 ]
 
 

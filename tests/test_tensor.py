@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fastnn
-from fastnn import Tensor, Variable, ops
+from fastnn import Tensor, Variable, _core, ops
 
 DTYPES = ("bool", "uint8", "int32", "int64", "float32", "float64")
 
@@ -146,7 +146,7 @@ def test_python_numbers_are_weak_and_lists_become_floatx():
 
 def test_clip_keeps_integers_within_bounds_that_are_integers():
     x = np.arange(-3, 4, dtype=np.int32)
-    for low, high in ((-1, 2), (-np.inf, 2.0), (0, np.inf)):
+    for low, high in ((-1, 2), (-np.inf, 2.0), (0, np.inf), (None, 2), (-1, None)):
         y = ops.clip(x, low, high)
         assert y.dtype == np.int32
         np.testing.assert_array_equal(y, np.clip(x, low, high))
@@ -159,6 +159,20 @@ def test_clip_keeps_integers_within_bounds_that_are_integers():
 def test_clip_needs_bounds_in_order(bounds):
     with pytest.raises(ValueError, match="x_min <= x_max"):
         ops.clip(np.ones(2, "f4"), *bounds)
+
+
+def test_clip_needs_numbers_as_bounds():
+    with pytest.raises(
+        TypeError, match=r"clip: expected numbers for x_min and x_max, got '0' and 3"
+    ):
+        ops.clip(np.ones(2, "f4"), "0", 3)
+
+
+def test_what_measures_kernels_refuses_what_it_does_not_know():
+    with pytest.raises(ValueError, match="measure_peak: expected duration > 0"):
+        _core.measure_peak(duration=-1)
+    with pytest.raises(ValueError, match=r"time_conv2d: expected pass_ forward, .*, got y"):
+        _core.time_conv2d((1, 4, 4, 1), (3, 3, 1, 1), "y")
 
 
 @pytest.mark.parametrize(("a", "b"), list(itertools.product(DTYPES, DTYPES)))

@@ -26,6 +26,7 @@ double seconds(auto&& body) {
 // Of one thread, or of all that kernels may use at once.
 template <class T>
 double peak_gflops(double duration, bool all_threads) {
+  if (!(duration > 0)) throw ValueError(cat("measure_peak: expected duration > 0 seconds, got ", duration));
   const int64_t threads = all_threads ? num_threads() : 1;
   double best = 0, spent = 0;
   auto measure = [&] {
@@ -92,6 +93,8 @@ std::vector<double> time_gemm(int64_t m, int64_t n, int64_t k, bool transpose_a,
 // One pass of a convolution alone; pass is "forward", "input_gradient" or "kernel_gradient".
 std::vector<double> time_conv2d(const Shape& x_shape, const Shape& kernel_shape, const std::string& pass,
                                 int64_t stride, const std::string& padding, int64_t groups, DType dtype, int repeats) {
+  if (pass != "forward" && pass != "input_gradient" && pass != "kernel_gradient")
+    throw ValueError(cat("time_conv2d: expected pass_ forward, input_gradient or kernel_gradient, got ", pass));
   const OpPtr op = conv({.stride_h = stride,
                          .stride_w = stride,
                          .padding = as_padding(padding, "conv2d"),

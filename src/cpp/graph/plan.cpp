@@ -8,6 +8,7 @@
 
 #include "graph/backward.hpp"
 #include "graph/fuse.hpp"
+#include "graph/in_blocks.hpp"
 #include "ops/shape.hpp"
 
 namespace fastnn {
@@ -75,7 +76,7 @@ std::vector<Node> commit_last(std::vector<Node> nodes) {
 
 Plan::Plan(const Graph& graph, Tensors feeds, Tensors fetched, int64_t most_rows) : capacity(most_rows) {
   const std::vector<Node> recorded = graph.nodes();
-  const std::vector<Node> nodes = commit_last(fuse(without_dead(recorded, fetched), fetched));
+  const std::vector<Node> nodes = commit_last(in_blocks(fuse(without_dead(recorded, fetched), fetched), fetched));
   std::unordered_map<uint64_t, int> index;
   auto add = [&](const Tensor& t, Place place) {
     const int v = static_cast<int>(values.size());
@@ -143,13 +144,19 @@ void Plan::find_scopes(const std::vector<Node>& recorded) {
   std::unordered_map<const Op*, const std::string*> scopes;
   for (const Node& node : recorded) scopes.try_emplace(node.op.get(), &node.scope);
   bool behind = false;
-  for (Step& step : steps) {
-    const auto* backward = dynamic_cast<const BackwardOp*>(step.op.get());
+  auto find = [&](Step& step, const Op* op, const std::string& scope) {
+    const auto* backward = dynamic_cast<const BackwardOp*>(op);
     behind |= backward != nullptr;
-    const auto found = scopes.try_emplace(backward ? backward->op().get() : step.op.get(), &step.scope);
+    const auto found = scopes.try_emplace(backward ? backward->op().get() : op, &scope);
     const bool made = found.second;  // by fusion; behind a backward step it computes again what was forgotten
     if (backward) step.scope = *found.first->second;
     step.backward = backward || step.scope == "gradient" || (behind && made);
+  };
+  for (Step& step : steps) {
+    if (const auto* blocks = dynamic_cast<const InBlocks*>(step.op.get()))
+      for (const InBlocks::Part& part : blocks->parts()) find(step, part.op.get(), part.scope);
+    else
+      find(step, step.op.get(), step.scope);
   }
 }
 

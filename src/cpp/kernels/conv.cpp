@@ -6,6 +6,17 @@
 namespace fastnn::kernels {
 namespace {
 
+#ifndef KP
+#define KP 8
+#endif
+constexpr int64_t kPrefetch = KP;
+template <int n>
+struct Count {
+  static constexpr int value = n;
+};
+#ifndef KPACK
+#define KPACK int(sizeof...(TB))
+#endif
 struct Yes {
   constexpr operator bool() const { return true; }
 };
@@ -51,13 +62,12 @@ struct Block {
   bool accumulate;
 };
 
-template <class T, int RB, int RT, int V, bool kSpread>
+template <class T, int RB, int RT, int V>
 FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64_t v) {
   constexpr int L = kLanes<T>;
   const int64_t j = v * L, x_row = a.row_step * a.x_row, w_row = a.taps * L;
   T* const partial = b.partial + v * kMaxRows<T> * L;
-  const int64_t x_step = kSpread ? L : a.x_pixel;
-  const T* x = a.x + ((a.h + b.h) * a.row_step + a.row_offsets[b.r] - a.x_first) * a.x_row + v * x_step;
+  const T* x = a.x + ((a.h + b.h) * a.row_step + a.row_offsets[b.r] - a.x_first) * a.x_row + j;
   const T* w[V];
   Vec<T> acc[V][RB];
   int64_t t_begin = a.taps, t_end = 0;
@@ -67,7 +77,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
     if (span[1] > t_end) t_end = span[1];
   }
   for (int n = 0; n < V; ++n) {
-    w[n] = b.weights + (kSpread ? a.classes[v + n] * b.pack : 0) + t_begin * L;
+    w[n] = b.weights + a.classes[v + n] * b.pack + t_begin * L;
     for (int h = 0; h < RB; ++h) acc[n][h] = b.first ? Vec<T>{} : load(partial + (n * kMaxRows<T> + h) * L);
   }
   auto add = [&](auto all) {
@@ -83,7 +93,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
         if (!all && (i < b.begin || i >= b.end)) continue;
 #pragma GCC unroll 2
         for (int n = 0; n < V; ++n) {
-          const Vec<T> value = kSpread ? load(from + n * x_step) : splat(from[n * x_step]);
+          const Vec<T> value = load(from + n * L);
 #pragma GCC unroll 5
           for (int r = 0; r < RT; ++r)
             if (i - r >= 0 && i - r < RB) acc[n][i - r] = fma(value, ws[n][r], acc[n][i - r]);
@@ -100,7 +110,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
       for (int h = 0; h < RB; ++h) store(partial + (n * kMaxRows<T> + h) * L, acc[n][h]);
       continue;
     }
-    const Vec<T> bias = load(b.weights + (kSpread ? a.classes[v + n] * b.pack : 0) + RT * w_row);
+    const Vec<T> bias = load(b.weights + a.classes[v + n] * b.pack + RT * w_row);
     const int width = width_at<T>(j + n * L, a.width);
     T* y = b.y + a.y_at[v + n];
     for (int h = 0; h < RB; ++h, y += b.y_row) {
@@ -110,36 +120,121 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
     }
   }
 }
-template <class T, int RB, int RT, bool kSpread>
+template <class T, int RB, int RT>
 void add_block(const RowConvArgs<T>& a, const Block<T>& b) {
   const int64_t vectors = (a.width + kLanes<T> - 1) / kLanes<T>;
-  auto inside = [&](int64_t v) { return a.classes[v] < a.phases; };
-  for (int64_t v = 0; v < vectors;) {
-    if constexpr (kVectorBytes == 64)  // registers enough for two; a pixel that is not spread has no zeros beside it
-      if (v + 2 <= vectors && (kSpread || (inside(v) && inside(v + 1)))) {
-        add_vectors<T, RB, RT, 2, kSpread>(a, b, v);
-        v += 2;
-        continue;
+  int64_t v = 0;
+  if constexpr (kVectorBytes == 64)  // registers enough for two
+    for (; v + 2 <= vectors; v += 2) add_vectors<T, RB, RT, 2>(a, b, v);
+  for (; v < vectors; ++v) add_vectors<T, RB, RT, 1>(a, b, v);
+}
+
+// Rows that are not spread, of vectors that are parts of one pixel each: its numbers are broadcast.
+template <class T, int RB, int RT>
+void add_pixels(const RowConvArgs<T>& a, const Block<T>& b) {
+  constexpr int L = kLanes<T>;
+  const int64_t vectors = a.width / L, phases = a.phases, pack = b.pack, y_row = b.y_row;
+  const int64_t x_row = a.x_row, x_pixel = a.x_pixel, w_row = a.taps * L;
+  const int64_t* const offsets = a.offsets;
+  const T *x = a.x + (a.h + b.h + a.row_offsets[0]) * x_row, *w = b.weights;
+  const bool whole = b.begin == 0 && b.end == RB + RT - 1, accumulate = b.accumulate;
+  const int begin = b.begin, end = b.end;
+  int64_t phase = 0;
+  // V vectors from v on, which have the same taps.
+  auto add = [&](auto count, int64_t v, int64_t t_begin, int64_t t_end) __attribute__((always_inline)) {
+    constexpr int V = count.value;
+    const T *xs[V], *ws[V], *biases[V];
+#pragma GCC unroll 2
+    for (int n = 0; n < V; ++n) {
+      xs[n] = x;
+      ws[n] = w + t_begin * L;
+      biases[n] = w + RT * w_row;
+      w += pack;
+      if (++phase == phases) {
+        phase = 0;
+        w = b.weights;
+        x += x_pixel;
       }
-    add_vectors<T, RB, RT, 1, kSpread>(a, b, v++);
+    }
+    if (kPrefetch)
+#pragma GCC unroll 2
+      for (int n = 0; n < V; ++n) {
+        const int64_t next = v + n + kPrefetch;
+        T* y = b.y + (next < vectors ? a.y_at[next] : RB * y_row + a.y_at[next - vectors < vectors ? next - vectors : 0]);
+#pragma GCC unroll 8
+        for (int h = 0; h < RB; ++h, y += y_row) __builtin_prefetch(y, 1, 3);
+      }
+    Vec<T> acc[V][RB] = {};
+    auto sum = [&](auto all) __attribute__((always_inline)) {
+      for (int64_t t = t_begin; t < t_end; ++t) {
+        Vec<T> weights[V][RT];
+#pragma GCC unroll 2
+        for (int n = 0; n < V; ++n) {
+#pragma GCC unroll 5
+          for (int r = 0; r < RT; ++r) weights[n][r] = load(ws[n] + r * w_row);
+          ws[n] += L;
+        }
+        int64_t at = offsets[t];
+#pragma GCC unroll 12
+        for (int i = 0; i < RB + RT - 1; ++i, at += x_row) {
+          if (!all && (i < begin || i >= end)) continue;
+#pragma GCC unroll 2
+          for (int n = 0; n < V; ++n) {
+            const Vec<T> value = splat(xs[n][at]);
+#pragma GCC unroll 5
+            for (int r = 0; r < RT; ++r)
+              if (i - r >= 0 && i - r < RB) acc[n][i - r] = fma(value, weights[n][r], acc[n][i - r]);
+          }
+        }
+      }
+    };
+    if (whole)
+      sum(Yes{});
+    else
+      sum(No{});
+#pragma GCC unroll 2
+    for (int n = 0; n < V; ++n) {
+      const Vec<T> bias = load(biases[n]);
+      T* y = b.y + a.y_at[v + n];
+#pragma GCC unroll 8
+      for (int h = 0; h < RB; ++h, y += y_row) {
+        if (accumulate) acc[n][h] = load(y) + acc[n][h];
+        store(y, acc[n][h] + bias);
+      }
+    }
+  };
+  for (int64_t v = 0, last; v < vectors; v = last) {  // runs of pixels that have the same taps
+    last = v + phases;
+    if (a.classes[v] < phases)
+      while (last < vectors && a.classes[last] < phases) last += phases;
+    const int32_t* const span = a.spans + 2 * a.classes[v];
+    const int64_t t_begin = span[0], t_end = span[1];
+    if constexpr (kVectorBytes == 64)  // registers enough for two
+      for (; v + 2 <= last; v += 2) add(Count<2>{}, v, t_begin, t_end);
+    for (; v < last; ++v) add(Count<1>{}, v, t_begin, t_end);
   }
 }
 
 template <class T>
 using AddBlock = void (*)(const RowConvArgs<T>&, const Block<T>&);
 template <class T, int RB, int RT, bool kSpread>
-constexpr AddBlock<T> kAddBlock = add_block < T,
-                      RB <= kMaxRows<T> ? RB : kMaxRows<T>, RT, kSpread > ;
+constexpr AddBlock<T> one_block() {
+  constexpr int rows = RB <= kMaxRows<T> ? RB : kMaxRows<T>;
+  if constexpr (kSpread)
+    return add_block<T, rows, RT>;
+  else
+    return add_pixels<T, rows, RT>;
+}
 template <class T, int RT, bool kSpread>
 constexpr AddBlock<T> kAddBlocks[] = {nullptr,
-                                      kAddBlock<T, 1, RT, kSpread>,
-                                      kAddBlock<T, 2, RT, kSpread>,
-                                      kAddBlock<T, 3, RT, kSpread>,
-                                      kAddBlock<T, 4, RT, kSpread>,
-                                      kAddBlock<T, 5, RT, kSpread>,
-                                      kAddBlock<T, 6, RT, kSpread>,
-                                      kAddBlock<T, 7, RT, kSpread>,
-                                      kAddBlock<T, 8, RT, kSpread>};
+                                      one_block<T, 1, RT, kSpread>(),
+                                      one_block<T, 2, RT, kSpread>(),
+                                      one_block<T, 3, RT, kSpread>(),
+                                      one_block<T, 4, RT, kSpread>(),
+                                      one_block<T, 5, RT, kSpread>(),
+                                      one_block<T, 6, RT, kSpread>(),
+                                      one_block<T, 7, RT, kSpread>(),
+                                      one_block<T, 8, RT, kSpread>()};
 
 template <class T>
 void forward(const RowConvArgs<T>& a, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate) {
@@ -178,6 +273,12 @@ void forward(const RowConvArgs<T>& a, T* y, int64_t y_row, const T* weights, T* 
 // dW: RT row taps times TB taps in registers; every row of x is loaded once for all of them.
 template <class T>
 constexpr int kSumRegisters = kVectorBytes == 64 && sizeof(T) == sizeof(float) ? 25 : 10;
+template <class T>
+constexpr int kPixelRegisters = kVectorBytes == 64 && sizeof(T) == sizeof(float) ? 27 : 10;
+#ifndef KR
+#define KR 24
+#endif
+constexpr int64_t kRunBytes = KR * 1024;
 template <class T, int RT>
 constexpr int kTileTaps = kSumRegisters<T> / RT < 8 ? kSumRegisters<T> / RT : 8;
 
@@ -187,13 +288,13 @@ struct Products {
   int64_t r0, t0;  // first taps
   int64_t begin, end, step;
   const T* dy;
-  int64_t dy_row;
+  int64_t dy_row, dy_step, ahead;
   const T* masks;
   T* sums;  // of tap (0, 0)
 };
 
-// Of spread rows the vectors inside or (kMasked) those with lanes outside; of others all. a.rows >= RT.
-template <class T, int RT, int TB, bool kSpread, bool kMasked>
+// Of spread rows the vectors inside or (kMasked) those with lanes outside. a.rows >= RT.
+template <class T, int RT, int TB, bool kMasked>
 void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
   const int64_t r0 = b.r0, t0 = b.t0, dy_row = b.dy_row;
   constexpr int L = kLanes<T>;
@@ -206,10 +307,10 @@ void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
   for (int64_t v = b.begin; v < b.end; v += b.step) {
     const int64_t outside = a.classes[v] - a.phases;
     const int32_t* const span = a.spans + 2 * a.classes[v];
-    if (kSpread && ((outside >= 0) != kMasked || t0 + TB <= span[0] || t0 >= span[1])) continue;
+    if ((outside >= 0) != kMasked || t0 + TB <= span[0] || t0 >= span[1]) continue;
     const int64_t j = v * L;
     const int width = width_at<T>(j, a.width);
-    const T* const x = a.x + (first - a.x_first) * a.x_row + (kSpread ? j : v * a.x_pixel);
+    const T* const x = a.x + (first - a.x_first) * a.x_row + j;
     const T* xs[TB];
     Mask<T> counts[TB];
     for (int t = 0; t < TB; ++t) {
@@ -218,7 +319,7 @@ void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
     }
     auto step = [&](int64_t i, int r_begin, int r_end) {
       Vec<T> x_i[TB];
-      for (int t = 0; t < TB; ++t) x_i[t] = kSpread ? load(xs[t] + i * x_row) : splat(xs[t][i * x_row]);
+      for (int t = 0; t < TB; ++t) x_i[t] = load(xs[t] + i * x_row);
       const T* p = b.dy + (i - r_begin) * dy_row + j;
 #pragma GCC unroll 5
       for (int r = 0; r < RT; ++r) {
@@ -244,39 +345,117 @@ void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
     }
 }
 
+// Of rows that are not spread all vectors, whose taps are one run of numbers.
+template <class T, int RT, int TB>
+void add_products(const RowConvArgs<T>& a, const Products<T>& b) {
+  constexpr int L = kLanes<T>;
+  const int64_t rows = a.rows, x_row = a.x_row, dy_row = b.dy_row, ahead = b.ahead;
+  const int64_t first = a.h + a.row_offsets[0];
+  int64_t begin = 0, end = rows + RT - 1;
+  while (begin < end && first + begin < 0) ++begin;
+  while (end > begin && first + end > a.x_rows) --end;
+  Vec<T> acc[RT][TB] = {};
+  const T* x = a.x + first * x_row + a.offsets[b.t0] + b.begin / b.step * a.x_pixel;
+  const T* dy = b.dy;
+  for (int64_t v = b.begin; v < b.end; v += b.step, x += a.x_pixel, dy += b.dy_step) {
+    auto add = [&](int64_t i, int r_begin, int r_end) __attribute__((always_inline)) {
+      const T *const from = x + i * x_row, *const to = dy + i * dy_row;
+      Vec<T> d[RT];
+#pragma GCC unroll 5
+      for (int r = 0; r < RT; ++r)
+        if (r >= r_begin && r < r_end) d[r] = load(to - r * dy_row);
+      __builtin_prefetch(to - r_begin * dy_row + ahead, 0, 3);
+#pragma GCC unroll 9
+      for (int t = 0; t < TB; ++t) {
+        const Vec<T> value = splat(from[t]);
+#pragma GCC unroll 5
+        for (int r = 0; r < RT; ++r)
+          if (r >= r_begin && r < r_end) acc[r][t] = fma(value, d[r], acc[r][t]);
+      }
+    };
+#pragma GCC unroll 4
+    for (int i = 0; i < RT - 1; ++i)
+      if (i >= begin && i < end) add(i, 0, i + 1);
+    for (int64_t i = begin < RT - 1 ? RT - 1 : begin; i < rows && i < end; ++i) add(i, 0, RT);
+#pragma GCC unroll 4
+    for (int i = 0; i < RT - 1; ++i)
+      if (rows + i >= begin && rows + i < end) add(rows + i, i + 1, RT);
+  }
+#pragma GCC unroll 5
+  for (int r = 0; r < RT; ++r)
+#pragma GCC unroll 9
+    for (int t = 0; t < TB; ++t) {
+      T* const to = b.sums + (r * a.taps + b.t0 + t) * L;
+      store(to, load(to) + acc[r][t]);
+    }
+}
+
+// Taps [begin, end) in parts of about one size: short ones wait.
+template <class T, size_t N>
+void add_parts(void (*const (&tiles)[N])(const RowConvArgs<T>&, const Products<T>&), const RowConvArgs<T>& a,
+               Products<T>& b, int64_t begin, int64_t end) {
+  constexpr int64_t most = N - 1;
+  const int64_t count = end - begin, parts = (count + most - 1) / most;
+  for (int64_t i = 0; i < parts; ++i) {
+    b.t0 = begin + i * count / parts;
+    tiles[begin + (i + 1) * count / parts - b.t0](a, b);
+  }
+}
+
+template <class T, int RT, int... TB>
+void add_pixel_groups(const RowConvArgs<T>& a, Products<T> b) {
+  using Add = void (*)(const RowConvArgs<T>&, const Products<T>&);
+  constexpr Add tiles[] = {nullptr, add_products<T, RT, TB>...};
+  constexpr int L = kLanes<T>;
+  const int64_t vectors = a.width / L, phases = a.phases, rows = a.rows, dy_row = b.dy_row;
+  constexpr int64_t room = kRunBytes / kVectorBytes;
+  alignas(64) T columns[room * L];
+  const int64_t most = room / rows, run = most > phases ? most / phases * phases : most;
+  T* const sums = b.sums;
+  const T* const dy = b.dy;
+  b.step = phases;
+  for (int64_t first = 0, last; first < vectors; first = last) {  // runs of pixels that have the same taps
+    last = first / phases * phases + phases;
+    if (last - first > run) last = first + run;
+    if (a.classes[first] < phases)
+      while (last < vectors && last + phases <= first + run && a.classes[last] < phases) last += phases;
+    const int32_t* const span = a.spans + 2 * a.classes[first];
+    const bool packed = span[1] - span[0] > KPACK;
+    const int64_t distance = packed ? run : 4 * phases;
+    const int64_t ahead = last + distance <= vectors ? distance * L : rows * dy_row - first * L;
+    if (packed) for (int64_t i = 0; i < rows; ++i) {
+      const T* from = dy + i * dy_row + first * L;
+      T* to = columns + i * L;
+      for (int64_t v = first; v < last; ++v, from += L, to += rows * L) {
+        if (kVectorBytes == 64 || v % 2 == 0) __builtin_prefetch(from + ahead, 0, 3);
+        store(to, load(from));
+      }
+    }
+    for (b.begin = first; b.begin < last && b.begin < first + phases; ++b.begin) {
+      b.dy = packed ? columns + (b.begin - first) * rows * L : dy + b.begin * L;
+      b.dy_row = packed ? L : dy_row;
+      b.dy_step = phases * (packed ? rows * L : L);
+      b.ahead = packed ? 0 : ahead;
+      b.sums = sums + b.begin % phases * RT * a.taps * L;
+      b.end = last;
+      add_parts<T>(tiles, a, b, span[0], span[1]);
+    }
+  }
+}
+
 template <class T, int RT, int... TB>
 void add_groups(const RowConvArgs<T>& a, Products<T> b) {
   using Add = void (*)(const RowConvArgs<T>&, const Products<T>&);
-  constexpr Add inner[] = {nullptr, add_gradient<T, RT, TB, true, false>...};
-  constexpr Add outer[] = {nullptr, add_gradient<T, RT, TB, true, true>...};
-  constexpr int64_t most = sizeof...(TB);
-  auto add = [&](const Add* tiles, int64_t begin, int64_t end) {
-    const int64_t count = end - begin, parts = (count + most - 1) / most;  // of about one size: short ones wait
-    for (int64_t i = 0; i < parts; ++i) {
-      b.t0 = begin + i * count / parts;
-      tiles[begin + (i + 1) * count / parts - b.t0](a, b);
-    }
-  };
+  constexpr Add inner[] = {nullptr, add_gradient<T, RT, TB, false>...};
+  constexpr Add outer[] = {nullptr, add_gradient<T, RT, TB, true>...};
   const int64_t vectors = (a.width + kLanes<T> - 1) / kLanes<T>;
-  if constexpr (RT == 3 || RT == 5)
-    if (a.x_pixel != 0) {  // runs of pixels that have the same taps
-      constexpr Add broadcast[] = {nullptr, add_gradient<T, RT, TB, false, false>...};
-      b.step = 1;
-      for (b.begin = 0; b.begin < vectors; b.begin = b.end) {
-        b.end = b.begin + 1;
-        while (b.end < vectors && a.classes[b.end] == a.classes[b.begin]) ++b.end;
-        const int32_t* const span = a.spans + 2 * a.classes[b.begin];
-        add(broadcast, span[0], span[1]);
-      }
-      return;
-    }
   T* const sums = b.sums;
   b.end = vectors;
   b.step = a.phases;
   for (b.begin = 0; b.begin < a.phases && b.begin < vectors; ++b.begin) {
     b.sums = sums + b.begin * a.row_taps * a.taps * kLanes<T>;
-    add(inner, 0, a.taps);
-    add(outer, 0, a.taps);
+    add_parts<T>(inner, a, b, 0, a.taps);
+    add_parts<T>(outer, a, b, 0, a.taps);
   }
 }
 
@@ -284,6 +463,18 @@ void add_groups(const RowConvArgs<T>& a, Products<T> b) {
 template <class T, int RT>
 void add_gradients(const RowConvArgs<T>& a, const Products<T>& b) {
   constexpr int most = kTileTaps<T, RT>;
+  if constexpr (RT == 3 || RT == 5)
+    if (a.x_pixel != 0) {
+      constexpr int taps = kPixelRegisters<T> / RT;
+      if constexpr (taps == 9)
+        return add_pixel_groups<T, RT, 1, 2, 3, 4, 5, 6, 7, 8, 9>(a, b);
+      else if constexpr (taps == 5)
+        return add_pixel_groups<T, RT, 1, 2, 3, 4, 5>(a, b);
+      else if constexpr (taps == 3)
+        return add_pixel_groups<T, RT, 1, 2, 3>(a, b);
+      else
+        return add_pixel_groups<T, RT, 1, 2>(a, b);
+    }
   if constexpr (most == 8)
     add_groups<T, RT, 1, 2, 3, 4, 5, 6, 7, 8>(a, b);
   else if constexpr (most == 5)

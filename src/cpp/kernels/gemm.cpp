@@ -62,7 +62,7 @@ struct Ahead {
   int64_t lines;
 
   explicit Ahead(const GemmArgs<T>& g) : at(g.ahead), end(g.ahead + g.ahead_size), lines(0) {
-    if (g.ahead_size == 0) return;
+    if (g.ahead_size == 0 || g.taps == 0) return;
     const int64_t taps = g.taps * ((g.m + kRows - 1) / kRows) * ((g.n + kColumns<T> - 1) / kColumns<T>);
     lines = (g.ahead_size / kLine + taps) / taps;
   }

@@ -39,6 +39,14 @@ constexpr int64_t kFilterBlock = 128;
 // dy is read where it lies if a pixel's filters are whole vectors in so many bytes.
 constexpr int64_t kWholeBytes = 128;
 
+// The gradients of kernel and bias are summed over blocks of images whose dy has so many bytes, and pixels for as many
+// chunks as there may be: a program that runs pooling and the convolution by such blocks finds dy in cache (the MNIST
+// convnet's step on 512 images takes 0.77 of the time; 1, 2 and 4 MB are alike). Where each number of dy meets more
+// products than this, memory is no matter.
+constexpr int64_t kBlockBytes = 2 << 20;
+constexpr int64_t kLeastBlockPixels = kMaxChunks * kChunkPixels;
+constexpr int64_t kMostBlockDepth = 256;
+
 // What Winograd's convolution needs to be the faster one, measured with AVX2 and AVX-512: channels and filters, pixels
 // along the output's sides, and the share of its tiles of 4 x 4 that lies inside the output (in eighths: 5 x 5 outputs
 // fill 3 of 8 and lose, 6 x 6 and 9 x 9 fill 4.5), more of it where few channels leave the transforms a larger part.
@@ -585,15 +593,35 @@ class Conv final : public Op {
     with_float(b.x_spec[0].dtype, "convolution", [&](auto zero) {
       using T = decltype(zero);
       const Convolution conv = of(b.x_spec[0], b.x_spec[1].shape);
-      const T* dy = b.dy[0].data<T>();
       if (b.dx[0])
-        conv.input_gradient<T>(b.dx[0].to.template data<T>(), dy, b.x[1].data<T>(), nullptr, b.dx[0].accumulate,
-                               Finish<T>(b.dx[0]));
-      if (b.dx[1]) conv.kernel_gradient<T>(b.dx[1].to.template data<T>(), b.x[0].data<T>(), dy, b.dx[1].accumulate);
-      if (has_bias_ && b.dx[2])
-        sum_axes<T>(dy, {conv.out.n * conv.out.h * conv.out.w, conv.out.channels}, 1u, b.dx[2].to.template data<T>(),
-                    b.dx[2].accumulate);
+        conv.input_gradient<T>(b.dx[0].to.template data<T>(), b.dy[0].data<T>(), b.x[1].data<T>(), nullptr,
+                               b.dx[0].accumulate, Finish<T>(b.dx[0]));
+      const int64_t n = conv.in.n, rows = block_rows(b.x_spec), block = rows > 0 ? rows : n;
+      int64_t first = 0;
+      do {  // also of no images
+        Convolution part = conv;
+        part.in.n = part.out.n = std::min(block, n - first);
+        auto rows_of = [&](const Tensor& t) { return t.data<T>() + (first > 0 ? first * (t.size() / n) : 0); };
+        if (b.dx[1])
+          part.kernel_gradient<T>(b.dx[1].to.template data<T>(), rows_of(b.x[0]), rows_of(b.dy[0]),
+                                  b.dx[1].accumulate || first > 0);
+        if (has_bias_ && b.dx[2])
+          sum_axes<T>(rows_of(b.dy[0]), {part.out.n * conv.out.h * conv.out.w, conv.out.channels}, 1u,
+                      b.dx[2].to.template data<T>(), b.dx[2].accumulate || first > 0);
+        first += block;
+      } while (first < n);
     });
+  }
+  bool by_rows() const override { return !moments_; }
+  int64_t block_rows(Specs x) const override {
+    const Convolution conv = of(x[0], x[1].shape);
+    const int64_t depth = conv.rows.size * conv.columns.size * conv.in.channels / conv.groups;
+    if (conv.winograd || moments_ || depth > kMostBlockDepth || conv.in.n == 0) return 0;
+    const int64_t pixels = std::max<int64_t>(1, conv.out.h * conv.out.w);
+    const int64_t bytes = pixels * conv.out.channels * static_cast<int64_t>(item_size(x[0].dtype));
+    const int64_t most = std::max((kBlockBytes + bytes - 1) / bytes, (kLeastBlockPixels + pixels - 1) / pixels);
+    const int64_t blocks = (conv.in.n + most - 1) / most;  // of one size
+    return blocks > 1 ? (conv.in.n + blocks - 1) / blocks : most;
   }
 
  private:

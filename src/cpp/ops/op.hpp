@@ -97,6 +97,11 @@ class Op {
   // taking the moments of x[0], which is of such a spec, as one more input, null if it needs none.
   virtual std::shared_ptr<const Op> with_moments() const { return nullptr; }
   virtual std::shared_ptr<const Op> from_moments(const Spec&) const { return nullptr; }
+  // Row i of every output follows from row i of x[0] and its other inputs as wholes, and so does the gradient of x[0].
+  virtual bool by_rows() const { return false; }
+  // Of an op by rows: so many rows at a time are summed up for the gradients of the other inputs, block after block. A
+  // program may run it, and another op by rows beside it, in such blocks. 0: all rows at once.
+  virtual int64_t block_rows(Specs /*x*/) const { return 0; }
   // Its inputs lend their shapes alone.
   virtual bool ignores_values() const { return false; }
   // For profiles: the multiplications and additions of one forward pass (0: what counts are the bytes), and how they

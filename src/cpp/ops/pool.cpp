@@ -22,6 +22,7 @@ class Pooling final : public Op {
     return then_ ? nullptr : std::make_shared<Pooling>(kind_, extent_, p_, then);
   }
   bool finishes_gradient(size_t) const override { return true; }
+  bool by_rows() const override { return true; }
   bool commutes_with_relu() const override { return kind_ == Pool::max; }
   std::vector<Spec> infer(Specs x) const override {
     const std::string op(name());

@@ -69,7 +69,7 @@ struct RowPlan {
         groups(groups_),
         channels(image.channels / groups_),
         filters(filters_),
-        spreads(groups_ > 1 || filters_ != kernel.lanes),
+        spreads(groups_ > 1 || filters_ % kernel.lanes != 0),
         width(column_axis.count * filters_),
         vectors((width + kernel.lanes - 1) / kernel.lanes),
         phases(filters_ / std::gcd(filters_, int64_t{kernel.lanes})) {
@@ -133,7 +133,8 @@ struct RowPlan {
     const int64_t planes = static_cast<int64_t>(residues.size()) * channels;
     const int64_t reach = row_offsets.empty() ? 0 : row_offsets.back() - row_offsets.front();
     const int64_t fit = kSpreadBytes / static_cast<int64_t>(sizeof(T)) / std::max<int64_t>(1, planes * row);
-    const int64_t most = std::max((fit - reach - 1) / rows.from_step + 1, kLeastRows);
+    int64_t most = std::max((fit - reach - 1) / rows.from_step + 1, kLeastRows);
+    if (!spreads) most = std::min(most, int64_t{64});
     blocks = (rows.count + most - 1) / most;
     block_rows = (rows.count + blocks - 1) / blocks;
     plane_rows = std::min(from.h, (block_rows - 1) * rows.from_step + reach + 1);
@@ -238,7 +239,7 @@ void move_pixels(T* to_row, const Axis& columns, const T* sums, int64_t filters,
 template <class T>
 bool shares_rows(const Axis& rows, int64_t filters, int64_t groups) {
   const int64_t taps = static_cast<int64_t>(rows.taps.size());
-  return groups == 1 && filters == kernels_for<T>().conv.lanes && (taps == 3 || taps == 5) && rows.count >= taps &&
+  return groups == 1 && filters % kernels_for<T>().conv.lanes == 0 && (taps == 3 || taps == 5) && rows.count >= taps &&
          rows.from_step == 1 && rows.taps.back().offset - rows.taps.front().offset == taps - 1;
 }
 
@@ -265,7 +266,7 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
   const int64_t row_taps = plan.row_taps();
 
   // The kernel and the bias repeated along a row, for each class of vectors.
-  const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes, classes = plan.spreads ? plan.class_count() : 1;
+  const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes, classes = plan.spreads ? plan.class_count() : plan.phases;
   Scratch<T> weights(classes * pack);
   Scratch<int64_t> tap_at(row_taps * plan.all_taps()), lane_at(filters + lanes);  // where in the kernel
   int64_t* tap = tap_at.data();

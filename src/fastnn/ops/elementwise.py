@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fastnn import _core
 from fastnn._core import Tensor
 from fastnn._typing import ArrayLike, DTypeLike
@@ -186,14 +188,20 @@ def hard_sigmoid(x: ArrayLike) -> Tensor:
     return _core.hard_sigmoid(x)
 
 
-def clip(x: ArrayLike, x_min: float, x_max: float) -> Tensor:
+def clip(x: ArrayLike, x_min: float | None, x_max: float | None) -> Tensor:
     """x limited to [x_min, x_max]; the gradient is 0 outside. Integers with fractional bounds become floats.
 
-    Raises: ValueError unless x_min <= x_max.
+    None is no bound, as in NumPy.
+
+    Raises: ValueError unless x_min <= x_max; TypeError for bounds that are not numbers.
     """
-    if not x_min <= x_max:
+    low = -math.inf if x_min is None else x_min
+    high = math.inf if x_max is None else x_max
+    if not (hasattr(low, "__float__") and hasattr(high, "__float__")):
+        raise TypeError(f"clip: expected numbers for x_min and x_max, got {x_min!r} and {x_max!r}")
+    if not low <= high:
         raise ValueError(f"clip: expected x_min <= x_max, got {x_min} and {x_max}")
-    return _core.clip(x, x_min, x_max)
+    return _core.clip(x, low, high)
 
 
 def cast(x: ArrayLike, dtype: DTypeLike) -> Tensor:
