@@ -13,9 +13,16 @@ from fastnn._core import Graph, Program, Tensor
 from fastnn._structure import leaves, rebuild
 
 _eager = False
-_local = (
-    threading.local()
-)  # .hooks: what the recording under way wants done before each of its runs
+
+
+class _Local(threading.local):
+    hooks: list[Callable[[], object]] | None = (
+        None  # what the recording under way wants done before each of its runs
+    )
+    names_ops = False
+
+
+_local = _Local()
 
 
 def run_eagerly(eager: bool) -> None:
@@ -30,19 +37,19 @@ def runs_eagerly() -> bool:
 
 def is_recording() -> bool:
     """Whether a step is being recorded on this thread."""
-    return getattr(_local, "hooks", None) is not None
+    return _local.hooks is not None
 
 
 def before_each_run(hook: Callable[[], object]) -> None:
     """While a step is recorded: have `hook` called before each of its runs, for what is an input and not a constant
     of it (the learning rate)."""
-    if is_recording():
+    if _local.hooks is not None:
         _local.hooks.append(hook)
 
 
 def names_ops() -> bool:
     """Whether layers shall name the ops they record."""
-    return is_recording() or getattr(_local, "names_ops", False)
+    return is_recording() or _local.names_ops
 
 
 class naming_ops:
@@ -136,12 +143,12 @@ class Recorded:
         return self._first(args)
 
     def run_checked(self, args: tuple[Any, ...], before: Callable[[], object] | None = None) -> Any:
-        """The results for arguments that `accept` was told of since anything changed, else NotImplemented.
+        """The results as arrays for arguments that `accept` was told of since anything changed, else NotImplemented.
 
         Args:
             before: called before the program runs, if it does.
         """
-        if _eager or is_recording():
+        if _eager or _local.hooks is not None:
             return NotImplemented
         return self._programs.run(args, before, True)
 

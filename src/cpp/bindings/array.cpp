@@ -234,7 +234,9 @@ DType as_dtype(py::handle dtype) {
   return *exact;
 }
 
-py::object numpy_dtype(DType dtype) { return py::dtype(name(dtype)); }
+py::dtype numpy_dtype(DType dtype) {
+  return with_dtype(dtype, [](auto zero) { return py::dtype::of<decltype(zero)>(); });
+}
 
 Shape as_shape(py::handle shape, const char* argument) {
   auto dimension = [&](py::handle d) -> int64_t {
@@ -270,7 +272,7 @@ py::array as_array(const Tensor& tensor, bool writable) {
   void* data = tensor.raw();
   std::vector<py::ssize_t> shape(tensor.shape().begin(), tensor.shape().end());
   const py::capsule owner(new Tensor(tensor), [](void* p) { delete static_cast<Tensor*>(p); });
-  py::array array(py::reinterpret_borrow<py::dtype>(numpy_dtype(tensor.dtype())), shape, data, owner);
+  py::array array(numpy_dtype(tensor.dtype()), shape, data, owner);
   if (!writable || tensor.storage()->readonly())
     py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
   return array;

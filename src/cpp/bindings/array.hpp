@@ -29,7 +29,7 @@ bool is_python_scalar(py::handle value);
 DType floatx();
 void set_floatx(DType dtype);
 DType as_dtype(py::handle dtype);  // "float32", np.float32, np.dtype; TypeError
-py::object numpy_dtype(DType dtype);
+py::dtype numpy_dtype(DType dtype);
 Shape as_shape(py::handle shape, const char* argument);   // int or sequence of ints and None
 py::tuple shape_tuple(const Shape& shape);                // unknown as None
 py::array as_array(const Tensor& tensor, bool writable);  // a view that keeps the memory alive

@@ -121,7 +121,8 @@ class Programs {
 
   // What the program of these arguments gives. NotImplemented where there is none, or where something was noted since
   // `check`, so that the caller has to look first. `checked`: only for arguments that `accept` was told of, which are
-  // then cast and reshaped as the program wants them. `before` is called when nothing is in the way of the run.
+  // then cast and reshaped as the program wants them, and the results are arrays. `before` is called when nothing is in
+  // the way of the run.
   py::object run(const py::tuple& args, const py::object& before, bool checked) {
     const auto unknown = py::reinterpret_borrow<py::object>(Py_NotImplemented);
     if (changes() != changes_) return unknown;
@@ -132,7 +133,7 @@ class Programs {
     if (!before.is_none()) before();
     for (py::handle hook : entry->hooks) hook();
     if (changes() != changes_) return unknown;
-    return run(*entry, arguments);
+    return run(*entry, arguments, checked);
   }
 
   py::object find(const py::tuple& args) {
@@ -205,7 +206,7 @@ class Programs {
     return found->second;
   }
 
-  static py::object run(Entry& entry, const Arguments& arguments) {
+  static py::object run(Entry& entry, const Arguments& arguments, bool arrays) {
     // Copying what is small is cheaper than an export of its buffer, which NumPy wants for memory that must not move.
     constexpr size_t kCopied = 16384;
     const auto& specs = entry.program->feed_specs();
@@ -235,8 +236,11 @@ class Programs {
       return py::reinterpret_borrow<py::object>(Py_NotImplemented);
     }
     entry.feeds = std::move(feeds);
-    if (entry.assemble.is_none()) return py::cast(std::move(results[0]));
-    return entry.assemble(std::move(results));
+    auto object = [&](Tensor& t) { return arrays ? py::object(as_array(t, true)) : py::cast(std::move(t)); };
+    if (entry.assemble.is_none()) return object(results[0]);
+    py::list objects;
+    for (Tensor& t : results) objects.append(object(t));
+    return entry.assemble(std::move(objects));
   }
 
   size_t limit_;
@@ -269,7 +273,9 @@ void bind_programs(py::module_& m) {
       .def(py::init<size_t>(), py::arg("limit"))
       .def("run", py::overload_cast<const py::tuple&, const py::object&, bool>(&Programs::run), py::arg("args"),
            py::arg("before") = py::none(), py::arg("checked") = false,
-           "The results for these arguments, or NotImplemented where no program is known to fit.")
+           "The results for these arguments, as arrays if they were checked, or NotImplemented where no program is "
+           "known "
+           "to fit.")
       .def("find", py::overload_cast<const py::tuple&>(&Programs::find), py::arg("args"))
       .def("put", &Programs::put, py::arg("signature"), py::arg("run"))
       .def("accept", &Programs::accept, py::arg("args"), py::arg("converted"),

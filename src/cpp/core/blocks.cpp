@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <new>
 
 namespace fastnn {
@@ -14,16 +15,35 @@ namespace fastnn {
 namespace {
 
 constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
+// Small memory is cut out of malloc's own, which keeps what is freed at hand: it does not for aligned memory (a call of
+// one and its end: 60 ns, 20 this way).
+constexpr size_t kSmall = 512;
 // From two of them on memory starts on a huge page and asks for more: an arena of 100 MB is 50 entries of the TLB
 // instead of 25,000.
 constexpr size_t kHugePage = size_t{1} << 21;
 constexpr size_t kLarge = 2 * kHugePage;
 
+void* fresh_aligned(size_t bytes) {
+  if (bytes > kSmall) return ::operator new(bytes, std::align_val_t{kAlignment}, std::nothrow);
+  void* const all = std::malloc(bytes + kAlignment);
+  if (!all) return nullptr;
+  const uintptr_t at = (reinterpret_cast<uintptr_t>(all) / kAlignment + 1) * kAlignment;
+  void** const block = reinterpret_cast<void**>(at);
+  block[-1] = all;
+  return block;
+}
+void give_up_aligned(void* block, size_t bytes) {
+  if (bytes > kSmall)
+    ::operator delete(block, std::align_val_t{kAlignment});
+  else if (block)
+    std::free(static_cast<void**>(block)[-1]);
+}
+
 #if defined(__linux__)
 // Large blocks are mappings of their own: in malloc's heaps those that are kept would hold up all that lies below them.
 size_t mapped(size_t bytes) { return (bytes + kHugePage - 1) / kHugePage * kHugePage; }
 void* fresh(size_t bytes) {
-  if (bytes < kLarge) return ::operator new(bytes, std::align_val_t{kAlignment}, std::nothrow);
+  if (bytes < kLarge) return fresh_aligned(bytes);
   if (bytes > PTRDIFF_MAX) return nullptr;
   const size_t size = mapped(bytes);
   void* const all = mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -37,13 +57,13 @@ void* fresh(size_t bytes) {
 }
 void give_up(void* block, size_t bytes) {
   if (bytes < kLarge)
-    ::operator delete(block, std::align_val_t{kAlignment});
+    give_up_aligned(block, bytes);
   else
     munmap(block, mapped(bytes));
 }
 #else
-void* fresh(size_t bytes) { return ::operator new(bytes, std::align_val_t{kAlignment}, std::nothrow); }
-void give_up(void* block, size_t) { ::operator delete(block, std::align_val_t{kAlignment}); }
+void* fresh(size_t bytes) { return fresh_aligned(bytes); }
+void give_up(void* block, size_t bytes) { give_up_aligned(block, bytes); }
 #endif
 
 // The system clears the pages of every new mapping, one by one: a convolution with a result of 17 MB took 7.1 ms

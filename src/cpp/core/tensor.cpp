@@ -94,13 +94,11 @@ Tensor Tensor::variable(const Tensor& value, VariableInfo info) {
   return tensor;
 }
 
-void* Tensor::raw() const {
-  if (!impl_->storage)
-    throw StateError(cat("a placeholder of shape ", shape(),
-                         " has no data: it stands for a value of a later run, so its "
-                         "numbers cannot be read or decide anything while the step is recorded; run_eagerly=True (in "
-                         "compile, or fastnn.config.run_eagerly) runs steps with data"));
-  return impl_->storage->data() + impl_->offset;
+void Tensor::refuse() const {
+  throw StateError(cat("a placeholder of shape ", shape(),
+                       " has no data: it stands for a value of a later run, so its "
+                       "numbers cannot be read or decide anything while the step is recorded; run_eagerly=True (in "
+                       "compile, or fastnn.config.run_eagerly) runs steps with data"));
 }
 
 Tensor Tensor::view(const Shape& shape, size_t byte_offset) const {

@@ -74,12 +74,22 @@ class Tensor {
   const std::shared_ptr<Graph>& graph() const { return impl_->graph; }  // of a placeholder
   VariableInfo* variable_info() const { return impl_->variable.get(); }
 
-  void* raw() const;  // StateError for a placeholder
+  void* raw() const {  // StateError for a placeholder
+    if (!impl_->storage) [[unlikely]]
+      refuse();
+    return impl_->storage->data() + impl_->offset;
+  }
   template <class T>
   T* data() const {
     return static_cast<T*>(raw());
   }
   Tensor view(const Shape& shape, size_t byte_offset = 0) const;  // same storage, same dtype
+  // The same without a share in its memory, for as long as this one lives: counting shares costs more than a small op.
+  Tensor borrowed() const {
+    Tensor tensor;
+    tensor.impl_ = std::shared_ptr<Impl>(std::shared_ptr<Impl>(), impl_.get());
+    return tensor;
+  }
   Tensor shell() const;  // same id and spec, no storage: what a tape keeps of a value that backward does not read
 
  private:
@@ -92,6 +102,7 @@ class Tensor {
     std::shared_ptr<VariableInfo> variable;
   };
   static Tensor make(const Spec& spec);
+  [[noreturn]] void refuse() const;
   std::shared_ptr<Impl> impl_;
 };
 

@@ -54,13 +54,17 @@ double BackwardOp::flops(Specs, Specs) const {
 void BackwardOp::forward(Tensors in, Tensors out) const {
   Few<Tensor> x(x_at.size()), y(y_at.size());
   for (size_t i = 0; i < x_at.size(); ++i)
-    if (x_at[i] >= 0) x[i] = in[x_at[i]];
+    if (x_at[i] >= 0) x[i] = in[x_at[i]].borrowed();
   for (size_t i = 0; i < y_at.size(); ++i)
-    if (y_at[i] >= 0) y[i] = in[y_at[i]];
+    if (y_at[i] >= 0) y[i] = in[y_at[i]].borrowed();
   Few<Gradient> dx(x_spec_.size());
   for (size_t i = 0; i < requests.size(); ++i) {
     const Request& r = requests[i];
-    dx[r.x] = {out[i], r.accumulate >= 0, r.through, r.at < 0 ? Tensor() : in[r.at]};
+    Gradient& gradient = dx[r.x];
+    gradient.to = out[i].borrowed();
+    gradient.accumulate = r.accumulate >= 0;
+    gradient.through = r.through;
+    if (r.at >= 0) gradient.at = in[r.at].borrowed();
   }
   op_->backward({x_spec_, y_spec_, x, y, {&in[dy_at[0]], 1}, dx});
 }

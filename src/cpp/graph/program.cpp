@@ -161,11 +161,11 @@ void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
   // The first runs are on one thread; of a step that looks long, which may run but once, all but the second are with a
   // team: the very first touches its memory for the first time and decides nothing. Then the faster of the two is
   // taken, as last measured, and the other is tried now and then, one thread more rarely if it was much slower: beside
-  // other work on the machine two threads that wait for each other can lose to one. One slow run (the first after a
-  // pause, say) decides nothing. What is tried counts by its best of a few runs, as the workers of the last team spin
-  // on for a while.
+  // other work on the machine two threads that wait for each other can lose to one. A slow run or two (the first after
+  // a pause, beside workers of others that spin on for a while) decide nothing: what is noted follows the median, by an
+  // eighth a run at most. What is tried counts by its best of a few runs.
   constexpr int kPeriod = 64, kLongPeriod = 512, kTrialBegin = 8, kTrialEnd = 11;
-  constexpr double kFewRows = 1.0 / 16, kMuch = 1.25, kNever = std::numeric_limits<double>::infinity();
+  constexpr double kFewRows = 1.0 / 16, kMuch = 1.25, kStep = 1.125, kNever = std::numeric_limits<double>::infinity();
   const double share = rows > 0 ? static_cast<double>(rows) / static_cast<double>(plan_.capacity) : 1;
   const int timed = timed_.load(std::memory_order_relaxed);
   const double serial = serial_seconds_.load(std::memory_order_relaxed);
@@ -189,7 +189,7 @@ void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
   const double now = spent.count() / share / static_cast<double>(std::max<int64_t>(steps, 1));
   const double before = team ? with_others : serial;
-  double noted = before == 0 ? now : first ? std::min(before, now) : (before + std::min(now, 2 * before)) / 2;
+  double noted = before == 0 ? now : first ? std::min(before, now) : std::clamp(now, before / kStep, before * kStep);
   if (trial) {
     noted = std::min(now, tried_seconds_.load(std::memory_order_relaxed));
     tried_seconds_.store(turn == kTrialEnd - 1 ? kNever : noted, std::memory_order_relaxed);
@@ -227,24 +227,39 @@ std::vector<Tensor> Program::run(Tensors feeds) {
 
 namespace {
 
-// to[r] = from[rows[r]], cast; rows are [start, start + n) where `rows` is null.
+// body(r, where row r comes from); those are [start, ...) where `rows` is null.
+template <class Body>
+void for_rows(int64_t n, int64_t width, const int64_t* rows, int64_t start, const Body& body) {
+  parallel_for(n, grain_for(width), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) body(r, rows ? rows[r] : start + r);
+  });
+}
+
+// to[r] = from[rows[r]], cast.
 void gather_rows(const Tensor& from, const int64_t* rows, int64_t start, const Tensor& to) {
   const int64_t n = to.shape()[0], width = to.size() / std::max<int64_t>(n, 1);
+  if (from.dtype() == to.dtype()) {
+    const auto* x = from.data<std::byte>();
+    auto* y = to.data<std::byte>();
+    const size_t bytes = static_cast<size_t>(width) * item_size(to.dtype());
+    auto copy = [&](auto size) {
+      const auto apart = static_cast<int64_t>(size());
+      for_rows(n, width, rows, start,
+               [&](int64_t r, int64_t row) { std::memcpy(y + r * apart, x + row * apart, size()); });
+    };
+    // A copy of a size that the compiler knows is a move or two, a call as long as the rest of a small net's gathering.
+    if (bytes == 4) return copy([] { return size_t{4}; });
+    if (bytes == 8) return copy([] { return size_t{8}; });
+    if (bytes == 16) return copy([] { return size_t{16}; });
+    return copy([=] { return bytes; });
+  }
   with_dtype(from.dtype(), [&](auto source) {
     with_dtype(to.dtype(), [&](auto target) {
-      using From = decltype(source);
       using To = decltype(target);
-      const From* x = from.data<From>();
+      const auto* x = from.data<decltype(source)>();
       To* y = to.data<To>();
-      const FlushToZero flush;  // as the workers do, or a denormal would depend on who gathers it
-      parallel_for(n, grain_for(width), [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; ++r) {
-          const From* row = x + (rows ? rows[r] : start + r) * width;
-          if constexpr (std::is_same_v<From, To>)
-            std::memcpy(y + r * width, row, static_cast<size_t>(width) * sizeof(To));
-          else
-            for (int64_t i = 0; i < width; ++i) y[r * width + i] = static_cast<To>(row[i]);
-        }
+      for_rows(n, width, rows, start, [&](int64_t r, int64_t row) {
+        for (int64_t i = 0; i < width; ++i) y[r * width + i] = static_cast<To>(x[row * width + i]);
       });
     });
   });
@@ -266,9 +281,10 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
   if (order && first < last) {
     if (order.dtype() != DType::int64) throw TypeError(cat("order: expected int64, got ", order.dtype()));
     rows.assign(order.data<int64_t>() + first * batch, order.data<int64_t>() + last * batch);
+    uint64_t limit = UINT64_MAX;
+    for (const Tensor& t : sources) limit = std::min(limit, static_cast<uint64_t>(t.shape()[0]));
     for (int64_t row : rows)
-      for (const Tensor& t : sources)
-        if (row < 0 || row >= t.shape()[0]) throw IndexError(cat("order: row ", row, " of ", t.shape()[0]));
+      if (static_cast<uint64_t>(row) >= limit) throw IndexError(cat("order: row ", row, " of ", limit));
   }
   for (const Spec& spec : plan_.feed_specs)
     if (spec.shape.empty() || spec.shape[0] != batch)
@@ -291,6 +307,7 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
   bool time_left = true;
   while (time_left && step < last)
     run_steps(kTeamPaysOften, [&] {
+      const FlushToZero flush;  // a denormal must not depend on who gathers it; and once for all steps
       const int64_t begin = step;
       const bool many = timed_.load(std::memory_order_relaxed) >= kFirstRuns;
       do time_left = one_step();

@@ -480,47 +480,20 @@ void kernel_gradient(const RowConvArgs<T>& a, const T* dy, int64_t dy_row, const
   }
 }
 
-// Every vector of a plane as a permutation of one vector of the image, phase after phase until the filters repeat; a
-// store for each number instead takes a fourth of the time of a whole 5 x 5 sum from one channel to six filters.
-template <class T>
-struct Repetition {
-  static constexpr int L = kLanes<T>;
-  int phases = 0;    // 0: not so
-  int64_t pixels;    // of all phases
-  int64_t pixel[L];  // the first of a phase
-  Mask<T> lane_of[L];
-
-  explicit Repetition(const SpreadArgs<T>& s) {
-    if (L * sizeof(T) < 32 || s.groups != 1 || s.repeat >= L) return;  // no such instruction, or no such vectors
-    int64_t p = 0, i = 0;
-    int n = 0;
-    do {
-      pixel[n] = p;
-      for (int l = 0; l < L; ++l) {
-        const int64_t lane = (p - pixel[n]) * s.pixel_step;
-        if (lane >= L) return;
-        lane_of[n][l] = static_cast<Int<T>>(lane);
-        if (++i == s.repeat) {
-          i = 0;
-          ++p;
-        }
-      }
-      ++n;
-    } while (i != 0);
-    pixels = p;
-    phases = n;
-  }
-};
-
 template <class T>
 void spread(const SpreadArgs<T>& args) {
   constexpr int L = kLanes<T>;
   const SpreadArgs<T> s = args;  // a local copy: stores might change the arguments, for all the compiler knows
   const bool whole = s.group_step == 1 && s.pixel_step == s.groups;
   const int64_t runs = whole ? 1 : s.pixels, run = whole ? s.pixels * s.groups : s.groups;
-  const Repetition<T> repetition(s);
   T* row = s.to;
   const T* from_row = s.from;
+  const int64_t end = s.before + s.pixels * s.groups * s.repeat;
+  for (int64_t h = 0; h < s.fresh_rows; ++h) {
+    T* const to = s.to + h * s.to_row;
+    for (int64_t i = 0; i < s.before; i += L) store(to + i, Vec<T>{});
+    for (int64_t i = end; i < s.to_row; i += L) write(to + i, Vec<T>{}, width_at<T>(i, s.to_row));
+  }
   for (int64_t h = 0; h < s.rows; ++h, row += s.to_row, from_row += s.from_row) {
     T* to = row + s.before;
     const T* from = from_row;
@@ -530,13 +503,16 @@ void spread(const SpreadArgs<T>& args) {
     } else if (s.repeat == 1) {
       for (int64_t p = 0; p < s.pixels; ++p, from += s.pixel_step)
         for (int64_t g = 0; g < s.groups; ++g) *to++ = from[g * s.group_step];
-    } else if (repetition.phases > 0) {
+    } else if (kVectorBytes >= 32 && s.phases > 0) {
+      // A store for each number instead takes a fourth of the time of a whole 5 x 5 sum from one channel to six
+      // filters.
+      const int64_t size = (s.pixels - 1) * s.pixel_step + 1, all = s.phases * L / s.repeat;
       T* vector = to;
-      const int64_t size = (s.pixels - 1) * s.pixel_step + 1;
-      for (int64_t p = 0; p < s.pixels; p += repetition.pixels)
-        for (int n = 0; n < repetition.phases && p + repetition.pixel[n] < s.pixels; ++n, vector += L) {
-          const int64_t i = (p + repetition.pixel[n]) * s.pixel_step;
-          store(vector, permute<T>(read(from + i, width_at<T>(i, size)), repetition.lane_of[n]));
+      for (int64_t p = 0; p < s.pixels; p += all)
+        for (int64_t n = 0; n < s.phases && p + s.phase_pixels[n] < s.pixels; ++n, vector += L) {
+          const int64_t i = (p + s.phase_pixels[n]) * s.pixel_step;
+          const Mask<T> lane_of = as_int<T>(load(s.phase_lanes + n * L));
+          store(vector, permute<T>(read(from + i, width_at<T>(i, size)), lane_of));
         }
       to += s.pixels * s.repeat;
     } else {
@@ -552,18 +528,31 @@ void spread(const SpreadArgs<T>& args) {
 }
 
 template <class T>
-void gather(T* to, const T* from, const int64_t* at, int64_t n, const int64_t* lane_at, int64_t width) {
+void gather(const GatherArgs<T>& args) {
   constexpr int L = kLanes<T>;
-  if (width >= L && lane_at[L - 1] == lane_at[0] + L - 1) {
-    for (int64_t i = 0; i < n; ++i, to += L) store(to, load(from + at[i] + lane_at[0]));
-  } else if (0 < width && width <= L) {
+  const GatherArgs<T> s = args;
+  auto fill = [&](const auto& vector_at) {
+    T* to = s.to;
+    const int64_t* at = s.at;
+    for (int64_t r = 0; r < s.rows; ++r)
+      for (int64_t t = 0; t < s.taps; ++t, to += L) {
+        const Vec<T> v = vector_at(s.from + *at++);
+        store(to, s.masks ? as_float<T>(as_int<T>(v) & as_int<T>(load(s.masks + t * L))) : v);
+      }
+  };
+  if (s.width >= L && s.lane_at[L - 1] == s.lane_at[0] + L - 1) {
+    fill([&](const T* from) { return load(from + s.lane_at[0]); });
+  } else if (0 < s.width && s.width <= L) {
     Mask<T> lane_of;
-    for (int l = 0; l < L; ++l) lane_of[l] = static_cast<Int<T>>(lane_at[l]);
-    const int numbers = static_cast<int>(width);
-    for (int64_t i = 0; i < n; ++i, to += L) store(to, permute<T>(read(from + at[i], numbers), lane_of));
+    for (int l = 0; l < L; ++l) lane_of[l] = static_cast<Int<T>>(s.lane_at[l]);
+    const int numbers = static_cast<int>(s.width);
+    fill([&](const T* from) { return permute<T>(read(from, numbers), lane_of); });
   } else {
-    for (int64_t i = 0; i < n; ++i, to += L)
-      for (int l = 0; l < L; ++l) to[l] = from[at[i] + lane_at[l]];
+    fill([&](const T* from) {
+      Vec<T> v;
+      for (int l = 0; l < L; ++l) v[l] = from[s.lane_at[l]];
+      return v;
+    });
   }
 }
 

@@ -39,11 +39,31 @@ template <class T>
 struct SpreadArgs {
   T* to;
   int64_t to_row, before;
+  int64_t fresh_rows;  // of `to` that hold anything as yet
   const T* from;
   int64_t from_row, rows;
   int64_t pixels, pixel_step;  // of from
   int64_t groups, group_step;
   int64_t repeat;
+  // Vectors of a plane until the filters repeat, if each is a permutation of one vector of the image: the pixel that it
+  // begins at and, of each lane, the number of x behind that as an integer of T's size. 0: they are not.
+  int64_t phases;
+  const int64_t* phase_pixels;
+  const T* phase_lanes;
+};
+
+// to[(r * taps + t) * lanes + l] = from[at[r * taps + t] + lane_at[l]], where masks[t * lanes + l] has all bits set,
+// else 0; null: everywhere. width: a vector's lanes are among the first `width` numbers behind from[at], or one run of
+// them; 0: anywhere.
+template <class T>
+struct GatherArgs {
+  T* to;
+  const T* from;
+  const int64_t* at;
+  int64_t rows, taps;
+  const int64_t* lane_at;
+  int64_t width;
+  const T* masks;
 };
 
 // How the taps of a row, multiplied side by side, become one row of y. The products of pixel p are a window of it that
@@ -64,11 +84,10 @@ struct ConvKernels {
   int lanes;
   int rows;  // that forward keeps in registers: `partial` holds as many vectors per vector of a row
   // to[row, before + (p * groups + g) * repeat + i] = from[row, p * pixel_step + g * group_step]. A row of `to` has
-  // room for `lanes` numbers behind the last one; they become zero. What else is not written stays.
+  // room for `lanes` numbers behind the last one; they become zero. What else is not written becomes zero in the
+  // `fresh_rows` first rows and stays in others.
   void (*spread)(const SpreadArgs<T>& args);
-  // to[i * lanes + l] = from[at[i] + lane_at[l]], i < n. width: a vector's lanes are among the first `width` numbers
-  // behind from[at[i]], or one run of them; 0: anywhere.
-  void (*gather)(T* to, const T* from, const int64_t* at, int64_t n, const int64_t* lane_at, int64_t width);
+  void (*gather)(const GatherArgs<T>& args);
   // y = (accumulate ? y : 0) + the sum + bias. weights: per class (row_taps * taps) vectors and one of the bias.
   void (*forward)(const RowConvArgs<T>& args, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate);
   // y[j] = (accumulate ? y[j] : 0) + the sum of the windows that hold j, pixel by pixel + bias

@@ -230,8 +230,9 @@ void run(const GemmArgs<T>& g) {
 template <class T>
 void pack_columns(T* panel, const T* source, int64_t col, int64_t k, int width) {
   constexpr int L = kLanes<T>;
-  for (int c0 = 0; c0 < kColumns<T>; c0 += L)
-    for (int64_t p = 0; p < k; p += L) {
+  for (int c0 = 0; c0 < kColumns<T>; c0 += L) {
+    for (int64_t p = 0; p < k && c0 >= width; ++p) store(panel + p * kColumns<T> + c0, Vec<T>{});
+    for (int64_t p = 0; p < k && c0 < width; p += L) {
       const int depth = k - p < L ? static_cast<int>(k - p) : L;
       Vec<T> v[L];
 #pragma GCC unroll 16
@@ -244,6 +245,7 @@ void pack_columns(T* panel, const T* source, int64_t col, int64_t k, int width) 
       for (int i = 0; i < L; ++i)
         if (i < depth) store(panel + (p + i) * kColumns<T> + c0, v[i]);
     }
+  }
 }
 
 template <class T>

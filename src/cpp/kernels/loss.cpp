@@ -92,31 +92,35 @@ FASTNN_INLINE Vec<T> lanes_of(int width, const Value& value) {
   return load(lanes);
 }
 
+// All of it for labels and logits, a row in each lane: what is turned and the exponentials serve the loss and the
+// gradient. dx may be null.
 template <class T>
-void cross_entropy(T* loss, T* state, Targets<T> targets, const T* y_pred, int64_t rows, int64_t classes,
-                   bool from_logits) {
+FASTNN_INLINE void short_labels(T* loss, T* state, const int64_t* labels, const T* y_pred, int64_t rows,
+                                int64_t classes, T* dx, const T* d_loss) {
   constexpr int L = kLanes<T>;
-  (classes <= kShortRow ? short_sums<T> : sums<T>)(state, y_pred, rows, classes, from_logits);
-  const Smooth<T> smooth(targets.smoothing, static_cast<T>(classes));
-  for (int64_t r = 0; r < rows && targets.dense; ++r) {
-    const T *z = y_pred + r * classes, *t = targets.dense + r * classes;
-    const Vec<T> m = splat(state[2 * r]), s = splat(state[2 * r + 1]), log_s = from_logits ? log<T>(s) : s;
-    Vec<T> total{};
-    for (int64_t i = 0; i < classes; i += L) {
-      const int width = width_at<T>(i, classes);
-      const Vec<T> v = read(z + i, width), y = first<T>(smooth(read(t + i, width)), width);
-      const Vec<T> p = from_logits ? (v - m) - log_s : log<T>(clip<T>(v / s));
-      // An impossible class that the target rules out costs nothing: 0 * -inf is 0 here.
-      total += ((y == T(0)) & (p == -kInfinity<T>)) ? Vec<T>{} : first<T>(y * p, width);
-    }
-    loss[r] = -sum_lanes<T>(total);
-  }
-  for (int64_t r = 0; r < rows && targets.labels; r += L) {  // the logarithms of a vector of rows at a time
+  for (int64_t r = 0; r < rows; r += L) {
     const int width = width_at<T>(r, rows);
-    const Vec<T> m = lanes_of<T>(width, [&](int i) { return state[2 * (r + i)]; }),
-                 s = lanes_of<T>(width, [&](int i) { return state[2 * (r + i) + 1]; }),
-                 v = lanes_of<T>(width, [&](int i) { return y_pred[(r + i) * classes + targets.labels[r + i]]; });
-    write(loss + r, from_logits ? -((v - m) - log<T>(s)) : -log<T>(clip<T>(v / s)), width);
+    T z[kShortRow * L];
+    turn_in(z, y_pred + r * classes, width, classes);
+    const Vec<T> label = lanes_of<T>(width, [&](int i) { return T(labels[r + i]); }), zero{}, one = splat(T(1));
+    Vec<T> m = splat(-kInfinity<T>), s{}, v{};
+    for (int64_t i = 0; i < classes; ++i) m = max<T>(m, load(z + i * L));
+    for (int64_t i = 0; i < classes; ++i) {
+      const Vec<T> x = load(z + i * L), e = exp<T>(x - m);
+      v = label == static_cast<T>(i) ? x : v;
+      s += e;
+      store(z + i * L, e);
+    }
+    write(loss + r, -((v - m) - log<T>(s)), width);
+    for (int i = 0; i < width; ++i) {
+      state[2 * (r + i)] = m[i];
+      state[2 * (r + i) + 1] = s[i];
+    }
+    if (!dx) continue;
+    const Vec<T> g = read(d_loss + r, width);
+    for (int64_t i = 0; i < classes; ++i)
+      store(z + i * L, fma(one, load(z + i * L) / s, -(label == static_cast<T>(i) ? one : zero)) * g);
+    turn_out(dx + r * classes, z, width, classes);
   }
 }
 
@@ -207,6 +211,37 @@ void cross_entropy_backward(T* dx, const T* d_loss, const T* state, Targets<T> t
                             int64_t classes, bool from_logits, bool accumulate) {
   (classes <= kShortRow ? short_slopes<T> : slopes<T>)(dx, d_loss, state, targets, y_pred, rows, classes, from_logits,
                                                        accumulate);
+}
+
+template <class T>
+void cross_entropy(T* loss, T* state, Targets<T> targets, const T* y_pred, int64_t rows, int64_t classes,
+                   bool from_logits, T* dx, const T* d_loss) {
+  constexpr int L = kLanes<T>;
+  if (classes <= kShortRow && targets.labels && from_logits)
+    return short_labels(loss, state, targets.labels, y_pred, rows, classes, dx, d_loss);
+  (classes <= kShortRow ? short_sums<T> : sums<T>)(state, y_pred, rows, classes, from_logits);
+  const Smooth<T> smooth(targets.smoothing, static_cast<T>(classes));
+  for (int64_t r = 0; r < rows && targets.dense; ++r) {
+    const T *z = y_pred + r * classes, *t = targets.dense + r * classes;
+    const Vec<T> m = splat(state[2 * r]), s = splat(state[2 * r + 1]), log_s = from_logits ? log<T>(s) : s;
+    Vec<T> total{};
+    for (int64_t i = 0; i < classes; i += L) {
+      const int width = width_at<T>(i, classes);
+      const Vec<T> v = read(z + i, width), y = first<T>(smooth(read(t + i, width)), width);
+      const Vec<T> p = from_logits ? (v - m) - log_s : log<T>(clip<T>(v / s));
+      // An impossible class that the target rules out costs nothing: 0 * -inf is 0 here.
+      total += ((y == T(0)) & (p == -kInfinity<T>)) ? Vec<T>{} : first<T>(y * p, width);
+    }
+    loss[r] = -sum_lanes<T>(total);
+  }
+  for (int64_t r = 0; r < rows && targets.labels; r += L) {  // the logarithms of a vector of rows at a time
+    const int width = width_at<T>(r, rows);
+    const Vec<T> m = lanes_of<T>(width, [&](int i) { return state[2 * (r + i)]; }),
+                 s = lanes_of<T>(width, [&](int i) { return state[2 * (r + i) + 1]; }),
+                 v = lanes_of<T>(width, [&](int i) { return y_pred[(r + i) * classes + targets.labels[r + i]]; });
+    write(loss + r, from_logits ? -((v - m) - log<T>(s)) : -log<T>(clip<T>(v / s)), width);
+  }
+  if (dx) cross_entropy_backward(dx, d_loss, state, targets, y_pred, rows, classes, from_logits, false);
 }
 
 // loss(t, z) of one element and its derivative with respect to z.

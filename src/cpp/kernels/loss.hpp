@@ -30,9 +30,9 @@ struct MeanLossKernel {
 template <class T>
 struct LossKernels {
   // From logits, `state` receives the largest of each row and the sum of exponentials relative to it; from
-  // probabilities 0 and their sum.
+  // probabilities 0 and their sum. The gradient too unless dx is null.
   void (*cross_entropy)(T* loss, T* state, Targets<T> targets, const T* y_pred, int64_t rows, int64_t classes,
-                        bool from_logits);
+                        bool from_logits, T* dx, const T* d_loss);
   void (*cross_entropy_backward)(T* dx, const T* d_loss, const T* state, Targets<T> targets, const T* y_pred,
                                  int64_t rows, int64_t classes, bool from_logits, bool accumulate);
   MeanLossKernel<T> mean[static_cast<int>(MeanLoss::count)];

@@ -1,5 +1,6 @@
-// Philox 4x32-10 many blocks at a time, and what is made of its bits: uniform and normal numbers and dropout.
-// core/philox.hpp is the definition; these kernels give the same bits.
+// Philox 4x32-10 many blocks at a time, and what is made of its bits: uniform and normal numbers and dropout. The
+// counter-based generator of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC'11): a draw is a pure
+// function of (key, counter), so the same element gets the same number on any thread count.
 #pragma once
 #include <cstdint>
 

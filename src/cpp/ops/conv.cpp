@@ -56,26 +56,48 @@ constexpr int64_t kFewChannels = 32, kShareOfFew = 5, kShareOfMany = 4;
 }  // namespace
 
 template <class T>
-void SlidingSum<T>::run(std::span<const Axis> rows, std::span<const Axis> columns) const {
-  const int64_t K = from_image.channels / groups, N = to_image.channels / groups;
-  if (to_image.n * to_image.h * to_image.w * N == 0) return;
-  std::vector<Part> tiled, others;
-  bool gaps = false;  // pixels that no tap reaches, of strides longer than the kernel
+SlidingPlan<T>::SlidingPlan(const SlidingSizes& all)
+    : sizes(all),
+      rows(all.pass == Pass::input_gradient ? backward_axes(all.rows) : std::vector{forward_axis(all.rows)}),
+      columns(all.pass == Pass::input_gradient ? backward_axes(all.columns) : std::vector{forward_axis(all.columns)}) {
   for (const Axis& r : rows)
     for (const Axis& c : columns) {
-      if ((r.taps.empty() || c.taps.empty()) && !bias)
+      if ((r.taps.empty() || c.taps.empty()) && !sizes.has_bias) {
         gaps = true;
-      else if (runs_folded<T>(r, c, K, N, groups) || runs_along_rows<T>(r, c, K, N, groups, false))
-        others.push_back({r, c});
-      else
-        tiled.push_back({r, c});
+        continue;
+      }
+      const Part part{r, c, runs_folded<T>(r, c, sizes), plan_along_rows<T>(r, c, sizes)};
+      (part.folds || part.along_rows ? others : tiled).push_back(part);
     }
-  run_tiles(tiled, gaps && !accumulate);
-  for (const Part& part : others)
-    if (runs_folded<T>(part.rows, part.columns, K, N, groups))
+}
+
+template <class T>
+std::shared_ptr<const SlidingPlan<T>> sliding_plan(const SlidingSizes& sizes) {
+  constexpr size_t kKept = 32;
+  constexpr int64_t kLarge = 16384;  // values of a row, beside whose sums a plan takes no time but much memory
+  thread_local std::vector<std::shared_ptr<const SlidingPlan<T>>> kept;
+  thread_local size_t oldest = 0;
+  for (const auto& plan : kept)
+    if (plan->sizes == sizes) return plan;
+  auto plan = std::make_shared<const SlidingPlan<T>>(sizes);
+  if (sizes.to.w * sizes.to.channels > kLarge) return plan;
+  if (kept.size() < kKept)
+    kept.push_back(plan);
+  else
+    kept[oldest++ % kKept] = plan;
+  return plan;
+}
+
+template <class T>
+void SlidingSum<T>::run() const {
+  if (sizes.to.n * sizes.to.h * sizes.to.w * sizes.to.channels == 0) return;
+  const auto plan = sliding_plan<T>(sizes);
+  run_tiles(plan->tiled, plan->gaps && !accumulate);
+  for (const Part& part : plan->others)
+    if (part.folds)
       run_folded(part.rows, part.columns);
     else
-      run_along_rows(part.rows, part.columns);
+      run_along_rows(*part.along_rows);
 }
 
 template <class T>
@@ -83,14 +105,16 @@ void SlidingSum<T>::run_tiles(const std::vector<Part>& parts, bool clear) const 
   if (parts.empty() && !clear) return;
   const auto& gemm = kernels_for<T>().gemm;
   const int64_t nr = gemm.nr, mr = gemm.mr;
-  const int64_t K = from_image.channels / groups, N = to_image.channels / groups;
+  const Image &from_image = sizes.from, &to_image = sizes.to;
+  const int64_t K = sizes.channels(), N = sizes.filters(), groups = sizes.groups;
+  const auto layout = sizes.kernel();
   const int64_t panels = (N + nr - 1) / nr;
   std::vector<int64_t> order;  // of the taps, part by part
   int64_t most_taps = 0, image_fmas = 0;
   for (const Part& part : parts) {
     const int64_t before = static_cast<int64_t>(order.size());
     for (const AxisTap& r : part.rows.taps)
-      for (const AxisTap& q : part.columns.taps) order.push_back(r.tap * taps_w + q.tap);
+      for (const AxisTap& q : part.columns.taps) order.push_back(r.tap * sizes.columns.size + q.tap);
     const int64_t part_taps = static_cast<int64_t>(order.size()) - before;
     most_taps = std::max(most_taps, part_taps);
     image_fmas += part.rows.count * part.columns.count * part_taps * K * N * groups;
@@ -103,7 +127,8 @@ void SlidingSum<T>::run_tiles(const std::vector<Part>& parts, bool clear) const 
     for (int64_t task = begin; task < end; ++task) {
       const int64_t t = task % taps, j = task / taps % panels, g = task / taps / panels;
       gemm.pack_b(&packed[(g * panels + j) * panel + t * K * nr],
-                  kernel + order[t] * b_tap + g * b_group + j * nr * b_col, b_row, b_col, K, std::min(nr, N - j * nr));
+                  kernel + order[t] * layout.tap + g * layout.group + j * nr * layout.col, layout.row, layout.col, K,
+                  std::min(nr, N - j * nr));
     }
   });
 
@@ -153,7 +178,7 @@ void SlidingSum<T>::run_tiles(const std::vector<Part>& parts, bool clear) const 
   auto input = [&](const Task& task) -> Range {
     int64_t first = from_image.h, last = 0;
     for (const Part& part : parts) {
-      const auto& [rows, columns] = part;
+      const Axis &rows = part.rows, &columns = part.columns;
       if (rows.from_step > std::ssize(rows.taps) || columns.from_step > std::ssize(columns.taps)) return {from, 0};
       const int64_t u0 = task.first(rows), u1 = task.last(rows);
       if (u0 >= u1) continue;
@@ -194,7 +219,7 @@ void SlidingSum<T>::run_tiles(const std::vector<Part>& parts, bool clear) const 
         pixels += (task.last(part.rows) - task.first(part.rows)) * part.columns.count * task.count * groups;
       int64_t first_tap = 0;
       for (const Part& part : parts) {
-        const auto& [rows, columns] = part;
+        const Axis &rows = part.rows, &columns = part.columns;
         const int64_t column_taps = std::ssize(columns.taps), part_tap = first_tap;
         first_tap += std::ssize(rows.taps) * column_taps;
         for (const Segment& rs : rows.segments) {
@@ -279,11 +304,13 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
   const int64_t nr = gemm.nr, C = in.channels / groups, F = filters / groups;
   const int64_t size = wh.size * ww.size * C * filters;
   if (size == 0) return;
-  const Axis image_rows = forward_axis(wh), columns = forward_axis(ww);
-  if (runs_along_rows<T>(image_rows, columns, C, F, groups, true)) {
-    row_kernel_gradient(wh, ww, groups, x, in, dy, filters, dw, accumulate);
+  const auto plan =
+      sliding_plan<T>({wh, ww, in, {in.n, wh.out, ww.out, filters}, groups, Pass::kernel_gradient, false});
+  if (!plan->others.empty() && plan->others[0].along_rows) {
+    row_kernel_gradient(*plan->others[0].along_rows, x, dy, dw, accumulate);
     return;
   }
+  const Axis &image_rows = plan->rows[0], &columns = plan->columns[0];
   const int64_t rows = in.n * wh.out;  // of all images
   const int64_t block_rows = std::clamp<int64_t>(kBlockPixels / std::max<int64_t>(1, ww.out), 1, kBlockPixels);
   const int64_t block_pixels = block_rows * ww.out;
@@ -448,10 +475,8 @@ void Convolution::forward(T* y, const T* x, const T* kernel, const T* bias, bool
         .run();
     return;
   }
-  const SlidingSum<T> sum{y,          out,          x,      in,   kernel,     C * F, F, 1,
-                          F / groups, columns.size, groups, bias, accumulate, finish};
-  const Axis h = forward_axis(rows), w = forward_axis(columns);
-  sum.run({&h, 1}, {&w, 1});
+  SlidingSum<T>{{rows, columns, in, out, groups, Pass::output, bias != nullptr}, y, x, kernel, bias, accumulate, finish}
+      .run();
 }
 
 template <class T>
@@ -470,9 +495,9 @@ void Convolution::input_gradient(T* dx, const T* dy, const T* kernel, const T* b
         .run();
     return;
   }
-  const SlidingSum<T> sum{dx, in,         dy,           out,    kernel, C * F,      1,
-                          F,  F / groups, columns.size, groups, bias,   accumulate, finish};
-  sum.run(backward_axes(rows), backward_axes(columns));
+  SlidingSum<T>{
+      {rows, columns, out, in, groups, Pass::input_gradient, bias != nullptr}, dx, dy, kernel, bias, accumulate, finish}
+      .run();
 }
 
 template <class T>

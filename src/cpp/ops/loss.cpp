@@ -47,6 +47,11 @@ void read_labels(const Tensor& y_true, int64_t classes, int64_t* labels) {
     using L = decltype(zero);
     const L* p = y_true.data<L>();
     for (int64_t r = 0, rows = y_true.size(); r < rows; ++r) {
+      if constexpr (std::is_integral_v<L>)
+        if (static_cast<uint64_t>(p[r]) < static_cast<uint64_t>(classes)) {
+          labels[r] = static_cast<int64_t>(p[r]);
+          continue;
+        }
       // As double, exact below 2^53: the conversion of a NaN or of 1e300 to an integer is undefined.
       const double label = static_cast<double>(p[r]);
       if (!(label >= 0 && label < static_cast<double>(classes)))
@@ -95,7 +100,7 @@ class CrossEntropy final : public Op {
       const int64_t rows = y[0].size(), classes = y_pred.shape().back();
       Scratch<int64_t> labels(sparse_ ? rows : 0);
       const auto targets = targets_of<T>(y_true, classes, labels.data());
-      const auto& k = kernels_for<T>().loss;
+      const auto kernel = kernels_for<T>().loss.cross_entropy;
       const T *z = y_pred.data<T>(), *d = dloss ? dloss->data<T>() : nullptr;
       T *loss = y[0].data<T>(), *state = y[1].data<T>(), *dz = dx ? dx->data<T>() : nullptr;
       // Rows that are still in L1 for what comes after their sums.
@@ -104,10 +109,8 @@ class CrossEntropy final : public Op {
         for (int64_t r = begin; r < end; r += block) {
           const int64_t n = std::min(block, end - r);
           const auto own = from_row(targets, r, classes);
-          k.cross_entropy(loss + r, state + 2 * r, own, z + r * classes, n, classes, from_logits_);
-          if (d)
-            k.cross_entropy_backward(dz + r * classes, d + r, state + 2 * r, own, z + r * classes, n, classes,
-                                     from_logits_, false);
+          kernel(loss + r, state + 2 * r, own, z + r * classes, n, classes, from_logits_,
+                 dz ? dz + r * classes : nullptr, d ? d + r : nullptr);
         }
       });
     });

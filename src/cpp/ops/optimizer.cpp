@@ -4,15 +4,23 @@
 #include <cmath>
 
 #include "core/parallel.hpp"
+#include "core/scratch.hpp"
 #include "kernels/table.hpp"
 
 namespace fastnn {
 
-SegmentLayout segment_layout(std::span<const int64_t> sizes, DType dtype) {
+namespace {
+// Where the segment behind one that ends there begins.
+int64_t segment_begin(int64_t end, DType dtype) {
   const auto align = static_cast<int64_t>(64 / item_size(dtype));
+  return (end + align - 1) / align * align;
+}
+}  // namespace
+
+SegmentLayout segment_layout(std::span<const int64_t> sizes, DType dtype) {
   SegmentLayout layout;
   for (int64_t n : sizes) {
-    const int64_t begin = (layout.size + align - 1) / align * align;
+    const int64_t begin = segment_begin(layout.size, dtype);
     layout.offset.push_back(begin);
     layout.size = begin + n;
   }
@@ -81,17 +89,17 @@ class Update : public Op {
       int64_t begin, end;
     };
     const size_t n = variables(x.size());
-    std::vector<int64_t> sizes;
-    for (size_t i = 0; i < n; ++i) sizes.push_back(x[i].size());
-    const SegmentLayout layout = segment_layout(sizes, DTypeOf<T>::value);
-    std::vector<Segment> segments;
-    for (size_t i = 0; i < n; ++i)
-      segments.push_back(
-          {x[i].data<T>(), x[n + slots() + i].template data<T>(), layout.offset[i], layout.offset[i] + sizes[i]});
-    parallel_for(layout.size, grain_for(2), [&](int64_t begin, int64_t end) {
-      auto it =
-          std::partition_point(segments.begin(), segments.end(), [&](const Segment& s) { return s.end <= begin; });
-      for (; it != segments.end() && it->begin < end; ++it) {
+    const Scratch<Segment> segments(static_cast<int64_t>(n));
+    Segment *const first = segments.data(), *const last = first + n;
+    int64_t size = 0;
+    for (size_t i = 0; i < n; ++i) {
+      const int64_t begin = segment_begin(size, DTypeOf<T>::value);
+      size = begin + x[i].size();
+      first[i] = {x[i].data<T>(), x[n + slots() + i].template data<T>(), begin, size};
+    }
+    parallel_for(size, grain_for(2), [&](int64_t begin, int64_t end) {
+      auto it = std::partition_point(first, last, [&](const Segment& s) { return s.end <= begin; });
+      for (; it != last && it->begin < end; ++it) {
         const int64_t from = std::max(begin, it->begin), to = std::min(end, it->end);
         if (from < to) kernel(it->w + (from - it->begin), it->g + (from - it->begin), from, to - from);
       }

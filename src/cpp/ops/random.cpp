@@ -1,10 +1,10 @@
 #include "ops/random.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
 #include "core/parallel.hpp"
-#include "core/philox.hpp"
 #include "core/scratch.hpp"
 #include "kernels/table.hpp"
 
@@ -19,7 +19,8 @@ using kernels::PhiloxKey;
 constexpr int64_t kGrain = kChunkWork;
 static_assert(kGrain % kRandomBlock == 0);
 
-// The constant parts of PhiloxStream::block.
+// Seed and stream make the key; step and element the counter. The 32 bits of `stream` sit above the 40 bits of a
+// block's index and the 56 bits of the step, more than either reaches.
 PhiloxKey philox_key(RandomStream s, uint64_t step) {
   return {
       {static_cast<uint32_t>(s.seed), static_cast<uint32_t>(s.seed >> 32)},
@@ -135,13 +136,19 @@ void random_bits(uint32_t* y, int64_t n, uint64_t first, RandomStream stream, ui
 
 // Fisher and Yates. 64 bits per draw: the bias of taking the high half of a product is n / 2^64.
 void random_permutation(int64_t* y, int64_t n, RandomStream stream, uint64_t step) {
-  const PhiloxStream draws{stream.seed, stream.stream, step};
+  constexpr int64_t kDraws = 256;  // at a time: a block of four words for each, of which it takes two
+  uint32_t words[4 * kDraws];
   for (int64_t i = 0; i < n; ++i) y[i] = i;
-  for (int64_t i = n - 1; i > 0; --i) {
-    const PhiloxBlock block = draws.block(static_cast<uint64_t>(i));
-    const uint64_t word = block[0] | static_cast<uint64_t>(block[1]) << 32;
-    const auto j = static_cast<int64_t>(static_cast<unsigned __int128>(word) * static_cast<uint64_t>(i + 1) >> 64);
-    std::swap(y[i], y[j]);
+  for (int64_t end = n; end > 1;) {
+    const int64_t begin = (end - 1) / kDraws * kDraws;
+    random_bits(words, 4 * (end - begin), static_cast<uint64_t>(4 * begin), stream, step);
+    for (int64_t i = end - 1; i >= std::max<int64_t>(begin, 1); --i) {
+      const uint32_t* draw = words + 4 * (i - begin);
+      const uint64_t word = draw[0] | static_cast<uint64_t>(draw[1]) << 32;
+      const auto j = static_cast<int64_t>(static_cast<unsigned __int128>(word) * static_cast<uint64_t>(i + 1) >> 64);
+      std::swap(y[i], y[j]);
+    }
+    end = begin;
   }
 }
 

@@ -2,7 +2,7 @@
 #include <array>
 #include <cstddef>
 #include <cstring>
-#include <memory_resource>
+#include <memory>
 #include <numeric>
 #include <vector>
 
@@ -48,56 +48,53 @@ bool is_run(const Axis& axis) {
 
 int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
+}  // namespace
+
 // How the rows of an image are spread for a sum over `columns` and what each vector of an output row reads.
 template <class T>
 struct RowPlan {
-  // Lists are cut from memory on the stack: the heap took a seventh of the time of LeNet-5's convolutions of one image.
-  template <class N>
-  using List = std::pmr::vector<N>;
-  alignas(16) std::byte bytes[4096];
-  std::pmr::monotonic_buffer_resource memory{bytes, sizeof bytes};
+  using Int = std::conditional_t<sizeof(T) == sizeof(int32_t), int32_t, int64_t>;
   const kernels::ConvKernels<T>& kernel = kernels_for<T>().conv;
   const Axis &rows, &columns;
   Image from;
   int64_t groups, channels, filters;  // channels of a group, filters of all groups
   bool spreads;                       // or the image is read where it lies: filters that are one vector
   int64_t width, vectors, phases;     // of an output row: numbers, vectors; vectors until the filters repeat
-  List<int64_t> row_offsets{&memory};
-  List<int64_t> taps{&memory};      // of the columns, those that an output reads
-  List<int64_t> residues{&memory};  // of their pixels modulo the stride: a plane for each, and each channel
-  List<int64_t> offsets{&memory};   // tap by tap, channel by channel
-  List<int32_t> classes{&memory};
-  List<int32_t> spans{&memory};    // of each class, the first tap of one of its lanes and the one behind the last
-  List<int64_t> y_at{&memory};     // where the vectors of an output row begin
-  List<int64_t> outside{&memory};  // where the vectors begin that have lanes outside the image or the row
-  int64_t pad = 0;                 // pixels of zeros before a spread row
-  int64_t before;                  // numbers before its first pixel, whole vectors
-  int64_t row, plane_rows;         // numbers of a spread row, rows of a plane
-  int64_t block_rows, blocks;      // rows of a task's output, tasks of an image
+  std::vector<int64_t> row_offsets;
+  std::vector<int64_t> taps;      // of the columns, those that an output reads
+  std::vector<int64_t> residues;  // of their pixels modulo the stride: a plane for each, and each channel
+  std::vector<int64_t> offsets;   // tap by tap, channel by channel
+  std::vector<int32_t> classes;
+  std::vector<int32_t> spans;            // of each class, the first tap of one of its lanes and the one behind the last
+  std::vector<int64_t> y_at;             // where the vectors of an output row begin
+  std::vector<int64_t> outside;          // where the vectors begin that have lanes outside the image or the row
+  int64_t pad = 0;                       // pixels of zeros before a spread row
+  int64_t before;                        // numbers before its first pixel, whole vectors
+  int64_t row, plane_rows;               // numbers of a spread row, rows of a plane
+  int64_t block_rows, blocks;            // rows of a task's output, tasks of an image
+  std::vector<int64_t> tap_at, lane_at;  // where in the kernel: row by row the taps; the filters and some once more
+  bool in_order;                         // the filters lie side by side
+  std::vector<int64_t> phase_pixels;     // kernels::SpreadArgs
+  std::vector<T> phase_lanes;
+  std::vector<T> masks;  // of the classes outside, tap by tap: all bits set in the lanes whose pixel is in the image
 
-  RowPlan(const Axis& row_axis, const Axis& column_axis, const Image& image, int64_t groups_, int64_t filters_)
+  RowPlan(const Axis& row_axis, const Axis& column_axis, const SlidingSizes& sizes)
       : rows(row_axis),
         columns(column_axis),
-        from(image),
-        groups(groups_),
-        channels(image.channels / groups_),
-        filters(filters_),
-        spreads(groups_ > 1 || filters_ % kernel.lanes != 0),
-        width(column_axis.count * filters_),
+        from(sizes.from),
+        groups(sizes.groups),
+        channels(sizes.channels()),
+        filters(sizes.to.channels),
+        spreads(groups > 1 || filters % kernel.lanes != 0),
+        width(column_axis.count * filters),
         vectors((width + kernel.lanes - 1) / kernel.lanes),
-        phases(filters_ / std::gcd(filters_, int64_t{kernel.lanes})) {
-    row_offsets.reserve(rows.taps.size());
+        phases(filters / std::gcd(filters, int64_t{kernel.lanes})) {
     for (const AxisTap& tap : rows.taps) row_offsets.push_back(tap.offset);
-    taps.reserve(columns.taps.size());
-    classes.reserve(static_cast<size_t>(vectors));
-    y_at.reserve(static_cast<size_t>(vectors));
 
     const int64_t step = columns.from_step, lanes = kernel.lanes;
     int64_t inner_begin = 0, inner_end = columns.count;  // outputs that all the taps lie inside for
     int64_t behind = 0;
-    List<int64_t> residue_of(&memory), shift_of(&memory);
-    residue_of.reserve(columns.taps.size());
-    shift_of.reserve(columns.taps.size());
+    std::vector<int64_t> residue_of, shift_of;
     for (int64_t q = 0; q < static_cast<int64_t>(columns.taps.size()); ++q) {
       const int64_t offset = columns.taps[q].offset, shift = floor_divide(offset, step);
       const int64_t begin = std::max<int64_t>(0, -floor_divide(offset, step)),
@@ -121,7 +118,6 @@ struct RowPlan {
       y_at.push_back(moves() ? j : j + j / filters * (columns.to_step - 1) * filters);
     }
 
-    spans.reserve(static_cast<size_t>(2 * class_count()));
     for (int64_t c = 0; c < class_count(); ++c) {
       size_t begin = 0, end = taps.size();
       if (c >= phases) {
@@ -137,9 +133,9 @@ struct RowPlan {
       spans.push_back(static_cast<int32_t>(static_cast<int64_t>(end) * channels));
     }
 
-    const int64_t pixels = (from.w - 1) / step + 1;
+    const int64_t row_pixels = (from.w - 1) / step + 1;
     before = (pad * filters + lanes - 1) / lanes * lanes;
-    row = std::max(before + pixels * filters + lanes, vectors * lanes + before + behind * filters);
+    row = std::max(before + row_pixels * filters + lanes, vectors * lanes + before + behind * filters);
     constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
     row = ((row + line - 1) / line | 1) * line;  // an odd number of cache lines: rows do not fall on one another
     if (!spreads) row = from.w;
@@ -148,15 +144,38 @@ struct RowPlan {
     const int64_t fit = kSpreadBytes / static_cast<int64_t>(sizeof(T)) / std::max<int64_t>(1, planes * row);
     int64_t most = std::max((fit - reach - 1) / rows.from_step + 1, kLeastRows);
     if (!spreads) most = std::min(most, kMostRows);
-    blocks = (rows.count + most - 1) / most;
+    blocks = std::max<int64_t>(1, (rows.count + most - 1) / most);
     block_rows = (rows.count + blocks - 1) / blocks;
     plane_rows = std::min(from.h, (block_rows - 1) * rows.from_step + reach + 1);
-    offsets.reserve(taps.size() * static_cast<size_t>(channels));
     for (size_t t = 0; t < taps.size(); ++t)
       for (int64_t k = 0; k < channels; ++k)
         offsets.push_back(!spreads
                               ? columns.taps[taps[t]].offset * channels + k
                               : (residue_of[t] * channels + k) * plane_rows * row + before + shift_of[t] * filters);
+
+    const auto layout = sizes.kernel();
+    for (const AxisTap& r : rows.taps)
+      for (const int64_t t : taps)
+        for (int64_t k = 0; k < channels; ++k)
+          tap_at.push_back((r.tap * sizes.columns.size + columns.taps[t].tap) * layout.tap + k * layout.row);
+    const int64_t group_filters = filters / groups;
+    for (int64_t i = 0; i < filters + lanes; ++i)
+      lane_at.push_back(i < filters ? i / group_filters * layout.group + i % group_filters * layout.col
+                                    : lane_at[i - filters]);
+    in_order = layout.col == 1 && (groups == 1 || layout.group == group_filters);
+    if (groups == 1 && (lanes + filters - 2) / filters * step * channels < lanes)
+      for (int64_t j = 0; j < phases * lanes; ++j) {
+        if (j % lanes == 0) phase_pixels.push_back(j / filters);
+        const auto lane = static_cast<Int>((j / filters - phase_pixels.back()) * step * channels);
+        std::memcpy(&phase_lanes.emplace_back(), &lane, sizeof lane);
+      }
+    for (int64_t c = phases; spreads && c < class_count(); ++c) {
+      const auto lane_pixels = pixels(c);
+      for (const int64_t t : taps)
+        for (int64_t k = 0; k < channels; ++k)
+          for (int64_t l = 0; l < lanes; ++l)
+            std::memset(&masks.emplace_back(), has(lane_pixels[l], t) ? 0xFF : 0, sizeof(T));
+    }
   }
 
   // Whether vectors hold parts of pixels that stand apart in y: rows are made elsewhere and moved.
@@ -195,8 +214,8 @@ struct RowPlan {
   }
   int64_t chunks() const { return (items() + chunk_items() - 1) / chunk_items(); }
 
-  // Into memory that was zero before the first time: what no pixel is written to stays zero.
-  kernels::RowConvArgs<T> spread(const Item& item, const T* x, T* to) const {
+  // `fresh`: into memory that holds anything. What no pixel is written to becomes zero then, and stays so.
+  kernels::RowConvArgs<T> spread(const Item& item, const T* x, T* to, bool fresh) const {
     int64_t first = 0, last = 0;
     if (!row_offsets.empty()) {
       first = std::clamp<int64_t>(item.h * rows.from_step + row_offsets.front(), 0, from.h);
@@ -208,6 +227,7 @@ struct RowPlan {
         kernel.spread({.to = to + (static_cast<int64_t>(i) * channels + k) * plane_rows * row,
                        .to_row = row,
                        .before = before,
+                       .fresh_rows = fresh ? plane_rows : 0,
                        .from = x + ((item.image * from.h + first) * from.w + residues[i]) * from.channels + k,
                        .from_row = from.w * from.channels,
                        .rows = last - first,
@@ -215,7 +235,10 @@ struct RowPlan {
                        .pixel_step = step * from.channels,
                        .groups = groups,
                        .group_step = channels,
-                       .repeat = filters / groups});
+                       .repeat = filters / groups,
+                       .phases = std::ssize(phase_pixels),
+                       .phase_pixels = phase_pixels.data(),
+                       .phase_lanes = phase_lanes.data()});
     return {.h = item.h,
             .rows = item.count,
             .width = width,
@@ -236,6 +259,8 @@ struct RowPlan {
   }
 };
 
+namespace {
+
 // A row of sums to where its pixels stand.
 template <class T>
 void move_pixels(T* to_row, const Axis& columns, const T* sums, int64_t filters, bool accumulate) {
@@ -244,8 +269,6 @@ void move_pixels(T* to_row, const Axis& columns, const T* sums, int64_t filters,
     for (int64_t f = 0; f < filters; ++f) pixel[f] = accumulate ? pixel[f] + sums[f] : sums[f];
   }
 }
-
-}  // namespace
 
 // Whether the row taps of a pixel whose filters are whole vectors share its numbers (kernels/conv.hpp), and that beats
 // tiles of pixels by filters.
@@ -272,57 +295,47 @@ bool runs_along_rows(const Axis& rows, const Axis& columns, int64_t channels, in
   return filters < kernels_for<T>().conv.lanes && channels <= kMostPlanes && (groups > 1 || taps >= kLeastTaps);
 }
 
+}  // namespace
+
 template <class T>
-bool runs_folded(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups) {
-  return groups == 1 && filters < kernels_for<T>().conv.lanes && channels >= kLeastFoldChannels &&
+std::shared_ptr<const RowPlan<T>> plan_along_rows(const Axis& rows, const Axis& columns, const SlidingSizes& sizes) {
+  if (!runs_along_rows<T>(rows, columns, sizes.channels(), sizes.filters(), sizes.groups,
+                          sizes.pass == Pass::kernel_gradient))
+    return nullptr;
+  return std::make_shared<const RowPlan<T>>(rows, columns, sizes);
+}
+
+template <class T>
+bool runs_folded(const Axis& rows, const Axis& columns, const SlidingSizes& sizes) {
+  return sizes.groups == 1 && sizes.filters() < kernels_for<T>().conv.lanes && sizes.channels() >= kLeastFoldChannels &&
          columns.from_step == 1 && columns.taps.size() > 1 && !rows.taps.empty() && is_run(columns);
 }
 
 template <class T>
-void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const {
-  const RowPlan<T> plan(rows, columns, from_image, groups, to_image.channels);
-  const int64_t lanes = plan.kernel.lanes, filters = plan.filters, group_filters = filters / groups;
-  const int64_t row_taps = plan.row_taps();
+void SlidingSum<T>::run_along_rows(const RowPlan<T>& plan) const {
+  const Axis &rows = plan.rows, &columns = plan.columns;
+  const Image& to_image = sizes.to;
+  const int64_t lanes = plan.kernel.lanes, filters = plan.filters;
 
   // The kernel and the bias repeated along a row, for each class of vectors.
-  const int64_t pack = (row_taps * plan.all_taps() + 1) * lanes,
-                classes = plan.spreads ? plan.class_count() : plan.phases;
+  const int64_t pack = (plan.row_taps() * plan.all_taps() + 1) * lanes;
+  const int64_t classes = plan.spreads ? plan.class_count() : plan.phases;
   Scratch<T> weights(classes * pack);
-  Scratch<int64_t> tap_at(row_taps * plan.all_taps()), lane_at(filters + lanes);  // where in the kernel
-  int64_t* tap = tap_at.data();
-  for (const AxisTap& r : rows.taps)
-    for (const int64_t t : plan.taps)
-      for (int64_t k = 0; k < plan.channels; ++k) *tap++ = (r.tap * taps_w + columns.taps[t].tap) * b_tap + k * b_row;
-  for (int64_t i = 0; i < filters + lanes; ++i)  // lanes from any filter on
-    lane_at[i] = i < filters ? i / group_filters * b_group + i % group_filters * b_col : lane_at[i - filters];
-  const bool in_order = b_col == 1 && (groups == 1 || b_group == group_filters);
-  parallel_for(std::min(plan.phases, classes), grain_for(2 * pack), [&](int64_t begin, int64_t end) {
+  parallel_for(classes, grain_for(2 * pack), [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
-      const int64_t f = c * lanes % filters;
+      const int64_t f = plan.first_of(c) % filters;
       T* const to = &weights[c * pack];
-      plan.kernel.gather(to, kernel, tap_at.data(), row_taps * plan.all_taps(), &lane_at[f], in_order ? filters : 0);
+      plan.kernel.gather(
+          {.to = to,
+           .from = kernel,
+           .at = plan.tap_at.data(),
+           .rows = plan.row_taps(),
+           .taps = plan.all_taps(),
+           .lane_at = &plan.lane_at[f],
+           .width = plan.in_order ? filters : 0,
+           .masks = c < plan.phases ? nullptr : plan.masks.data() + (c - plan.phases) * plan.all_taps() * lanes});
       for (int64_t l = 0, i = f; l < lanes; ++l, i = i + 1 < filters ? i + 1 : 0)
         to[pack - lanes + l] = bias ? bias[i] : T(0);
-    }
-  });
-  // Those of a vector at a border are its phase's, without the lanes outside: some first and some last ones.
-  parallel_for(classes - plan.phases, grain_for(pack), [&](int64_t first, int64_t last) {
-    for (int64_t c = plan.phases + first; c < plan.phases + last; ++c) {
-      T* const to = &weights[c * pack];
-      std::memcpy(to, &weights[plan.first_of(c) / lanes % plan.phases * pack], static_cast<size_t>(pack) * sizeof(T));
-      const auto pixels = plan.pixels(c);
-      for (int64_t t = 0; t < std::ssize(plan.taps); ++t) {
-        int64_t begin = 0, end = lanes;
-        while (begin < end && !plan.has(pixels[begin], plan.taps[t])) ++begin;
-        while (end > begin && !plan.has(pixels[end - 1], plan.taps[t])) --end;
-        if (end - begin == lanes) continue;
-        for (int64_t r = 0; r < row_taps; ++r)
-          for (int64_t k = 0; k < plan.channels; ++k) {
-            T* const vector = to + (r * plan.all_taps() + t * plan.channels + k) * lanes;
-            std::fill(vector, vector + begin, T(0));
-            std::fill(vector + end, vector + lanes, T(0));
-          }
-      }
     }
   });
 
@@ -333,12 +346,11 @@ void SlidingSum<T>::run_along_rows(const Axis& rows, const Axis& columns) const 
   const PerThread<T> spread(plan.spread_size() + partial_size + apart, plan.chunks());
   parallel_for(plan.items(), plan.chunk_items(), [&](int64_t begin, int64_t end) {
     const auto block = spread.take();
-    if (block.fresh()) std::memset(block.data(), 0, static_cast<size_t>(plan.spread_size()) * sizeof(T));
     T* const partial = block.data() + plan.spread_size();
     T* const moved = partial + partial_size;
     for (int64_t i = begin; i < end; ++i) {
       const auto item = plan.item(i);
-      const auto args = plan.spread(item, from, block.data());
+      const auto args = plan.spread(item, from, block.data(), block.fresh() && i == begin);
       T* const first = to + (item.image * to_image.h + item.h * rows.to_step + rows.to_first) * to_row;
       if (apart == 0) {
         plan.kernel.forward(args, first + columns.to_first * filters, rows.to_step * to_row, weights.data(), partial,
@@ -357,6 +369,8 @@ template <class T>
 void SlidingSum<T>::run_folded(const Axis& rows, const Axis& columns) const {
   const auto& gemm = kernels_for<T>().gemm;
   const auto& conv = kernels_for<T>().conv;
+  const Image &from_image = sizes.from, &to_image = sizes.to;
+  const auto layout = sizes.kernel();
   const int64_t nr = gemm.nr, channels = from_image.channels, filters = to_image.channels;
   const int64_t row_taps = static_cast<int64_t>(rows.taps.size()), taps = static_cast<int64_t>(columns.taps.size());
   const int64_t n = taps * filters, panels = (n + nr - 1) / nr;
@@ -368,8 +382,10 @@ void SlidingSum<T>::run_folded(const Axis& rows, const Axis& columns) const {
         const int64_t i = (p * nr + j) / filters, f = (p * nr + j) % filters, t = taps - 1 - i;
         T* const panel = &packed[(p * row_taps + r) * channels * nr + j];
         const T* const b =
-            i < taps ? kernel + (rows.taps[r].tap * taps_w + columns.taps[t].tap) * b_tap + f * b_col : nullptr;
-        for (int64_t k = 0; k < channels; ++k) panel[k * nr] = b ? b[k * b_row] : T(0);
+            i < taps
+                ? kernel + (rows.taps[r].tap * sizes.columns.size + columns.taps[t].tap) * layout.tap + f * layout.col
+                : nullptr;
+        for (int64_t k = 0; k < channels; ++k) panel[k * nr] = b ? b[k * layout.row] : T(0);
       }
   std::vector<T> biases;
   for (int64_t i = 0; bias && i < filters + conv.lanes; ++i) biases.push_back(bias[i % filters]);
@@ -435,48 +451,36 @@ void SlidingSum<T>::run_folded(const Axis& rows, const Axis& columns) const {
 }
 
 template <class T>
-void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T* x, const Image& in, const T* dy,
-                         int64_t filters, T* dw, bool accumulate) {
-  const int64_t size = wh.size * ww.size * (in.channels / groups) * filters;
-  if (!accumulate) std::memset(dw, 0, static_cast<size_t>(size) * sizeof(T));
-  if (in.n * wh.out * ww.out == 0) return;
-  const Axis rows = forward_axis(wh), columns = forward_axis(ww);
-  const RowPlan<T> plan(rows, columns, in, groups, filters);
-  const int64_t lanes = plan.kernel.lanes, channels = plan.channels, taps = static_cast<int64_t>(plan.taps.size());
+void row_kernel_gradient(const RowPlan<T>& plan, const T* x, const T* dy, T* dw, bool accumulate) {
+  const int64_t lanes = plan.kernel.lanes, channels = plan.channels, filters = plan.filters;
+  const int64_t taps = static_cast<int64_t>(plan.taps.size()), row_taps = plan.row_taps();
+  const int64_t columns_size = static_cast<int64_t>(plan.columns.taps.size());
+  if (!accumulate) std::memset(dw, 0, static_cast<size_t>(row_taps * columns_size * channels * filters) * sizeof(T));
+  if (plan.items() * plan.rows.count * plan.width == 0) return;
 
-  Scratch<T> masks(std::max<int64_t>(1, static_cast<int64_t>(plan.outside.size()) * plan.all_taps() * lanes));
-  T* mask = masks.data();
-  for (int64_t c = plan.phases; plan.spreads && c < plan.class_count(); ++c) {
-    const auto pixels = plan.pixels(c);
-    for (const int64_t t : plan.taps)
-      for (int64_t k = 0; k < channels; ++k)
-        for (int64_t l = 0; l < lanes; ++l, ++mask) std::memset(mask, plan.has(pixels[l], t) ? 0xFF : 0, sizeof(T));
-  }
-
-  const int64_t sums_size = plan.phases * wh.size * plan.all_taps() * lanes, chunks = plan.chunks();
+  const int64_t sums_size = plan.phases * row_taps * plan.all_taps() * lanes, chunks = plan.chunks();
   Scratch<T> sums(sums_size * chunks);
   const PerThread<T> spread(plan.spread_size(), chunks);
-  const int64_t dy_row = ww.out * filters;
+  const int64_t dy_row = plan.width;
   parallel_for(plan.items(), plan.chunk_items(), [&](int64_t begin, int64_t end) {
     T* const sum = &sums[begin / plan.chunk_items() * sums_size];
     std::memset(sum, 0, static_cast<size_t>(sums_size) * sizeof(T));
     const auto block = spread.take();
-    if (block.fresh()) std::memset(block.data(), 0, static_cast<size_t>(plan.spread_size()) * sizeof(T));
     for (int64_t i = begin; i < end; ++i) {
       const auto item = plan.item(i);
-      const auto args = plan.spread(item, x, block.data());
-      plan.kernel.kernel_gradient(args, dy + (item.image * wh.out + item.h) * dy_row, dy_row, masks.data(), sum);
+      const auto args = plan.spread(item, x, block.data(), block.fresh() && i == begin);
+      plan.kernel.kernel_gradient(args, dy + (item.image * plan.rows.count + item.h) * dy_row, dy_row,
+                                  plan.masks.data(), sum);
     }
   });
   if (chunks > 1)
     kernels_for<T>().reduce.sum_rows(sums.data(), sums.data() + sums_size, chunks - 1, sums_size, sums_size, true);
 
   // Lanes of one filter, in order.
-  const int64_t row_taps = wh.size;
   for (int64_t r = 0; r < row_taps; ++r)
     for (int64_t t = 0; t < taps; ++t)
       for (int64_t k = 0; k < channels; ++k) {
-        T* const to = dw + ((r * ww.size + plan.taps[t]) * channels + k) * filters;
+        T* const to = dw + ((r * columns_size + plan.taps[t]) * channels + k) * filters;
         for (int64_t p = 0, f = 0; p < plan.phases; ++p) {
           const T* const sum = &sums[((p * row_taps + r) * taps * channels + t * channels + k) * lanes];
           for (int64_t l = 0; l < lanes; ++l, f = f + 1 < filters ? f + 1 : 0) to[f] += sum[l];
@@ -484,17 +488,15 @@ void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, con
       }
 }
 
-template bool runs_along_rows<float>(const Axis&, const Axis&, int64_t, int64_t, int64_t, bool);
-template bool runs_folded<float>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
-template bool runs_along_rows<double>(const Axis&, const Axis&, int64_t, int64_t, int64_t, bool);
-template bool runs_folded<double>(const Axis&, const Axis&, int64_t, int64_t, int64_t);
-template void SlidingSum<float>::run_along_rows(const Axis&, const Axis&) const;
-template void SlidingSum<double>::run_along_rows(const Axis&, const Axis&) const;
+template std::shared_ptr<const RowPlan<float>> plan_along_rows(const Axis&, const Axis&, const SlidingSizes&);
+template std::shared_ptr<const RowPlan<double>> plan_along_rows(const Axis&, const Axis&, const SlidingSizes&);
+template bool runs_folded<float>(const Axis&, const Axis&, const SlidingSizes&);
+template bool runs_folded<double>(const Axis&, const Axis&, const SlidingSizes&);
+template void SlidingSum<float>::run_along_rows(const RowPlan<float>&) const;
+template void SlidingSum<double>::run_along_rows(const RowPlan<double>&) const;
 template void SlidingSum<float>::run_folded(const Axis&, const Axis&) const;
 template void SlidingSum<double>::run_folded(const Axis&, const Axis&) const;
-template void row_kernel_gradient(const Window&, const Window&, int64_t, const float*, const Image&, const float*,
-                                  int64_t, float*, bool);
-template void row_kernel_gradient(const Window&, const Window&, int64_t, const double*, const Image&, const double*,
-                                  int64_t, double*, bool);
+template void row_kernel_gradient(const RowPlan<float>&, const float*, const float*, float*, bool);
+template void row_kernel_gradient(const RowPlan<double>&, const double*, const double*, double*, bool);
 
 }  // namespace fastnn

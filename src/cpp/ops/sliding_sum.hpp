@@ -2,7 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
-#include <span>
+#include <memory>
 #include <vector>
 
 #include "ops/finish.hpp"
@@ -67,49 +67,86 @@ inline std::vector<Axis> backward_axes(const Window& w) {
 
 struct Image {  // (N, H, W, channels)
   int64_t n, h, w, channels;
+  bool operator==(const Image&) const = default;
 };
 
+// Of a convolution's sum: of its output from its input, of the input's gradient from the output's, or of the kernel's
+// gradient, which is planned as the output is.
+enum class Pass : uint8_t { output, input_gradient, kernel_gradient };
+struct SlidingSizes {
+  Window rows, columns;
+  Image from, to;
+  int64_t groups;
+  Pass pass;
+  bool has_bias;
+  bool operator==(const SlidingSizes&) const = default;
+  int64_t channels() const { return from.channels / groups; }
+  int64_t filters() const { return to.channels / groups; }
+  // B_t[k, j] = kernel[t * tap + k * row + j * col], further groups `group` on.
+  struct Kernel {
+    int64_t tap, row, col, group;
+  };
+  Kernel kernel() const {
+    if (pass == Pass::input_gradient) return {filters() * from.channels, 1, from.channels, channels()};
+    return {channels() * to.channels, to.channels, 1, filters()};
+  }
+};
+
+template <class T>
+struct RowPlan;  // ops/row_conv.cpp
+
+// How a sum is computed, which follows from its sizes and the instruction set alone.
+template <class T>
+struct SlidingPlan {
+  explicit SlidingPlan(const SlidingSizes& sizes);
+  SlidingPlan(const SlidingPlan&) = delete;
+
+  // Positions of one parity. How few filters are summed: with vectors along the rows of images (kernels/conv.hpp); or
+  // the taps of a row side by side as columns of one product, folded afterwards; or, if neither, in tiles of pixels by
+  // filters as many filters are.
+  struct Part {
+    const Axis &rows, &columns;
+    bool folds;
+    std::shared_ptr<const RowPlan<T>> along_rows;  // null: it is not
+  };
+  const SlidingSizes sizes;
+  const std::vector<Axis> rows, columns;  // together, each with each, all the pixels
+  std::vector<Part> tiled, others;
+  bool gaps = false;  // pixels that no tap reaches, of strides longer than the kernel
+};
+
+// A thread keeps the plans that it made last: making them anew took an eighth of LeNet-5's time for one image.
+template <class T>
+std::shared_ptr<const SlidingPlan<T>> sliding_plan(const SlidingSizes& sizes);
+
 // to[n, p, j] = (accumulate ? to : 0) + sum over taps t and channels k of from[n, p's pixel for t, k] * B_t[k, j] +
-// bias[j] for groups of channels. B_t[k, j] = kernel[t * b_tap + k * b_row + j * b_col], further groups b_group on.
+// bias[j] for groups of channels.
 template <class T>
 struct SlidingSum {
+  SlidingSizes sizes;
   T* to;
-  Image to_image;
   const T* from;
-  Image from_image;
   const T* kernel;
-  int64_t b_tap, b_row, b_col, b_group;
-  int64_t taps_w;  // taps of a kernel row: tap (r, q) is r * taps_w + q
-  int64_t groups;
   const T* bias;
   bool accumulate;
   Finish<T> finish;
 
-  // Over each of `rows` with each of `columns`: together all the pixels.
-  void run(std::span<const Axis> rows, std::span<const Axis> columns) const;
+  void run() const;
 
  private:
-  struct Part {
-    const Axis &rows, &columns;
-  };
-  // `clear`: other pixels become zero.
-  void run_tiles(const std::vector<Part>& parts, bool clear) const;
-  void run_along_rows(const Axis& rows, const Axis& columns) const;
+  using Part = typename SlidingPlan<T>::Part;
+  void run_tiles(const std::vector<Part>& parts, bool clear) const;  // `clear`: other pixels become zero
+  void run_along_rows(const RowPlan<T>& plan) const;
   void run_folded(const Axis& rows, const Axis& columns) const;
 };
 
-// How few filters are summed, by the layer's geometry and the instruction set alone: with vectors along the rows of
-// images (kernels/conv.hpp); or the taps of a row side by side as columns of one product, folded afterwards; or, if
-// neither, in tiles of pixels by filters as many filters are. `gradient`: of the kernel.
 template <class T>
-bool runs_along_rows(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups,
-                     bool gradient);
+std::shared_ptr<const RowPlan<T>> plan_along_rows(const Axis& rows, const Axis& columns, const SlidingSizes& sizes);
 template <class T>
-bool runs_folded(const Axis& rows, const Axis& columns, int64_t channels, int64_t filters, int64_t groups);
+bool runs_folded(const Axis& rows, const Axis& columns, const SlidingSizes& sizes);
 
 // dW[r, q, c, f] = sum over images and outputs of x[its pixel for (r, q), c] * dy[f], along rows.
 template <class T>
-void row_kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T* x, const Image& in, const T* dy,
-                         int64_t filters, T* dw, bool accumulate);
+void row_kernel_gradient(const RowPlan<T>& plan, const T* x, const T* dy, T* dw, bool accumulate);
 
 }  // namespace fastnn

@@ -12,6 +12,7 @@ namespace fastnn {
 // [0, in).
 struct Window {
   int64_t in, out, size, stride, dilation, before;
+  bool operator==(const Window&) const = default;
 };
 
 // same is TensorFlow's: out = ceil(in / stride), and an odd pixel of padding goes behind; causal: all of it goes in

@@ -277,8 +277,8 @@ class Trainer(Layer):
     def _run_checked(
         self, program: Recorded, given: tuple[Any, ...], before: Callable[[], object] | None = None
     ) -> Any:
-        """The results for arguments as they were given, if some like them have been checked and run before; else
-        NotImplemented. This is what keeps a call with a small batch short."""
+        """The results as arrays for arguments as they were given, if some like them have been checked and run before;
+        else NotImplemented. This is what keeps a call with a small batch short."""
         return NotImplemented if self.run_eagerly else program.run_checked(given, before)
 
     def _accept(self, program: Recorded, given: tuple[Any, ...], batch: tuple[Any, ...]) -> None:
@@ -683,8 +683,7 @@ class Trainer(Layer):
         """The outputs for a batch of at most so many rows if it needs no check, else NotImplemented."""
         if not isinstance(x, np.ndarray) or not x.ndim or len(x) > largest:
             return NotImplemented
-        result = self._run_checked(self._predict_program, (x,))
-        return result if result is NotImplemented else map_structure(np.asarray, result)
+        return NotImplemented if self.run_eagerly else self._predict_program.run_checked((x,))
 
     # ---- profile
 
