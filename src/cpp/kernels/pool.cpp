@@ -168,10 +168,10 @@ FASTNN_INLINE void for_channels(int64_t channels, bool room, const Body& body) {
   if (c < channels) body(c, Part<T>{static_cast<int>(channels - c)});
 }
 
-// The same for the pixels of a window, row by row (2x2 windows of 34 MB on one thread: 20 GB/s without, 30 with 8 KB,
-// 43 with 16, 37 with 24 and 32).
 template <class T>
 constexpr int64_t kLine = 64 / sizeof(T);
+// Asks ahead for the pixels of a window, row by row (2x2 windows of 34 MB on one thread: 20 GB/s without, 30 with 8 KB,
+// 43 with 16, 37 with 24 and 32).
 template <class T>
 FASTNN_INLINE void ask_ahead(const T* x, Range rows, Range columns, const PoolSizes& s) {
   const int64_t count = (columns.end - columns.begin) * s.channels;
@@ -179,7 +179,8 @@ FASTNN_INLINE void ask_ahead(const T* x, Range rows, Range columns, const PoolSi
     for (int64_t i = 0; i < count; i += kLine<T>) ask_ahead(x + (h * s.w + columns.begin) * s.channels, i);
 }
 
-// The largest of some values: the first of equals, the first NaN, and which it is. Of numbers that takes half as much.
+// The largest of some values: the first of equals, the first NaN, and which it is. Of numbers it takes half the
+// instructions.
 template <class T, bool kNumbers>
 struct Largest {
   Vec<T> value;
@@ -191,8 +192,7 @@ struct Largest {
   }
 };
 
-// Whether windows are two pixels wide and all inside the image: what nearly every net pools by. With sizes known the
-// pixels of a window are loaded at once, where loops over a few of them cost three times the rest.
+// Whether windows are two pixels wide and all inside the image: what nearly every net pools by.
 FASTNN_INLINE bool pairs(const PoolSizes& s) {
   return s.size_w == 2 && s.before_w == 0 && (s.out_w - 1) * s.stride_w + 2 <= s.w;
 }
@@ -209,14 +209,16 @@ struct Pixels {
   int64_t first;
 };
 
-// body(vector, first pixel, Pixels, channel of y's row) for a row of windows.
+// body(vector, first pixel, Pixels, channel of y's row) for a row of windows; kFast has code for sizes known in
+// advance.
 template <class T, bool kFast, class Body>
 FASTNN_INLINE void for_windows(const T* x, int64_t i, const PoolSizes& s, const Body& body) {
   const Range rows = pixels_of(i, s.h, s.size_h, s.stride_h, s.before_h);
   const int64_t height = rows.end - rows.begin, above = rows.begin - (i * s.stride_h - s.before_h);
   x += rows.begin * s.w * s.channels;
-  constexpr bool kThree = kVectorBytes > 16;  // not for the baseline's vectors, by the size of the code
-  // Nearly all windows are whole. Where their size is known their loops are none: those cost three times the rest.
+  constexpr bool kThree = kVectorBytes > 16 && sizeof(T) == 4;  // elsewhere 25 KB of code for what nobody waits for
+  // Nearly all windows are whole. Known in size they need no loops over pixels (3x3, stride 2, 64 channels in L2 on
+  // AVX2: 40 GB/s instead of 16, 74 instead of 18 on AVX-512).
   const bool known =
       kFast && height == s.size_h && s.size_h == s.size_w && (s.size_w == 2 || (kThree && s.size_w == 3));
   int64_t begin = known ? 0 : s.out_w, end = s.out_w;  // by counting, as the division costs more than a short row
@@ -266,7 +268,7 @@ FASTNN_INLINE void for_pixels(const T* x, const Pixels<Size>& p, const PoolSizes
     for (int64_t w = 0; w < p.width; ++w) f(x + (h * s.w + w) * s.channels, p.first + h * p.pitch + w);
 }
 
-// Whether all were numbers, if only they were looked for.
+// kNumbers: fast, and false where the row has to be done again, as a NaN may be among the values.
 template <class T, class Index, bool kNumbers>
 FASTNN_INLINE bool max_row(T* y, Index* index, const T* x, int64_t i, const PoolSizes s) {
   Vec<T> all{};  // NaN where a value is; where infinities of both signs are, too
@@ -353,7 +355,7 @@ FASTNN_INLINE void max_backward_apart(T* dx, const T* dy, const Index* index, in
 // the short rows of the former.
 template <class T, class Index>
 __attribute__((noinline)) void max_backward_gather(T* dx, const T* dy, const Index* index, int64_t h, Range rows,
-                                                   const PoolSizes& s, bool accumulate) {
+                                                   const PoolSizes s, bool accumulate) {
   const int64_t down = s.out_w * s.channels;
   const Mask<T> beside = Mask<T>{} + static_cast<Int<T>>(s.stride_w),
                 below = Mask<T>{} + static_cast<Int<T>>(s.stride_h * s.size_w);
