@@ -7,6 +7,8 @@
 namespace fastnn::kernels {
 namespace {
 
+#define FASTNN_INLINED __attribute__((always_inline))  // of a lambda
+
 struct Range {
   int64_t begin, end;
 };
@@ -116,7 +118,8 @@ struct Part {
   FASTNN_INLINE void put_index(Index* p, Mask<T> v) const {
     Index lanes[kLanes<T>];
     narrow<T, Index>(lanes, v);
-    for (int i = 0; i < n; ++i) p[i] = lanes[i];
+    for (int i = 0, some = kLanes<T> / 2; some > 0; some /= 2)  // sizes the compiler knows, or it calls memcpy
+      if (n & some) __builtin_memcpy(p + i, lanes + i, some * sizeof(Index)), i += some;
   }
 };
 
@@ -128,31 +131,23 @@ FASTNN_INLINE Vec<float> pick(Vec<float> a, Vec<float> b, Mask<float> lanes) {
 FASTNN_INLINE Vec<double> pick(Vec<double> a, Vec<double> b, Mask<double> lanes) {
   return _mm512_permutex2var_pd(a, (__m512i)lanes, b);
 }
-// As many windows of 2x2 side by side as fit into one vector, of few channels. The lanes of their left pixels among
-// those of all, which are two vectors, and for each of these two the lanes of their windows.
+// As many windows of 2x2 side by side as fit into one vector, of few channels: the lanes of their left pixels among
+// those of all, which are two vectors.
 template <class T>
 struct Several {
-  int64_t windows, lanes;
+  int64_t lanes;
   int width;   // how many lanes to write: more than the windows' where there is room
   int behind;  // how many lanes of the second vector the left pixels end in
-  Mask<T> left, window[2], right[2];
+  Mask<T> left;
   FASTNN_INLINE explicit Several(int64_t channels)
-      : windows(kLanes<T> / channels),
-        lanes(windows * channels),
+      : lanes(kLanes<T> / channels * channels),
         width(kLanes<T>),
         behind(static_cast<int>(2 * lanes - channels) - kLanes<T>) {
     Mask<T> lane;
     for (int i = 0; i < kLanes<T>; ++i) lane[i] = i;
-    const Int<T> n = static_cast<Int<T>>(channels);
-    const auto pixel = [&](Mask<T> v) {  // v / n, as this is made for every row and integers divide slowly
-      return __builtin_convertvector((__builtin_convertvector(v, Vec<T>) + T(0.5)) / static_cast<T>(n), Mask<T>);
-    };
-    left = lane + pixel(lane) * n;
-    for (int half = 0; half < 2; ++half, lane += kLanes<T>) {
-      const Mask<T> at = pixel(lane);
-      right[half] = at & 1;
-      window[half] = lane - (at - (at >> 1)) * n;
-    }
+    // lane / channels by floats, as this is made for every row and integers divide slowly
+    const Vec<T> window = (__builtin_convertvector(lane, Vec<T>) + T(0.5)) / static_cast<T>(channels);
+    left = lane + __builtin_convertvector(window, Mask<T>) * static_cast<Int<T>>(channels);
   }
   FASTNN_INLINE Vec<T> get(const T* p) const { return pick(load(p), load_part(p + kLanes<T>, behind), left); }
   FASTNN_INLINE void put(T* p, Vec<T> v) const { write(p, v, width); }
@@ -168,94 +163,135 @@ struct Several {
 template <class T, class Body>
 FASTNN_INLINE void for_channels(int64_t channels, bool room, const Body& body) {
   int64_t c = 0;
-  if (channels < kLanes<T> && room) {
-    body(c, Whole<T>{});
-    return;
-  }
-  for (; c + kLanes<T> <= channels; c += kLanes<T>) body(c, Whole<T>{});
+  const int64_t last = channels - kLanes<T>;
+  for (const int64_t end = room && last < 0 ? 0 : last; c <= end; c += kLanes<T>) body(c, Whole<T>{});
   if (c < channels) body(c, Part<T>{static_cast<int>(channels - c)});
 }
 
-// The same for the pixels of a window, row by row (2x2 windows of 34 MB on one thread: 20 GB/s without, 30 with 8 KB,
+template <class T>
+constexpr int64_t kLine = 64 / sizeof(T);
+// Asks ahead for the pixels of a window, row by row (2x2 windows of 34 MB on one thread: 20 GB/s without, 30 with 8 KB,
 // 43 with 16, 37 with 24 and 32).
 template <class T>
 FASTNN_INLINE void ask_ahead(const T* x, Range rows, Range columns, const PoolSizes& s) {
-  constexpr int64_t kLine = 64 / sizeof(T);
   const int64_t count = (columns.end - columns.begin) * s.channels;
   for (int64_t h = rows.begin; h < rows.end; ++h)
-    for (int64_t i = 0; i < count; i += kLine) ask_ahead(x + (h * s.w + columns.begin) * s.channels, i);
+    for (int64_t i = 0; i < count; i += kLine<T>) ask_ahead(x + (h * s.w + columns.begin) * s.channels, i);
 }
 
-// The largest of some values: the first of equals, the first NaN, and which it is.
-template <class T>
+// The largest of some values: the first of equals, the first NaN, and which it is. Of numbers it takes half the
+// instructions.
+template <class T, bool kNumbers>
 struct Largest {
   Vec<T> value;
   Mask<T> which;
   FASTNN_INLINE void add(Vec<T> v, int64_t here) {
-    const Mask<T> take = ~(v <= value) & (value == value);
+    const Mask<T> take = kNumbers ? v > value : ~(v <= value) & (value == value);
     value = take ? v : value;
     which = take ? Mask<T>{} + static_cast<Int<T>>(here) : which;
   }
 };
 
-// Whether windows are two pixels wide and all inside the image: what nearly every net pools by. With sizes known the
-// pixels of a window are loaded at once, where loops over a few of them cost three times the rest.
+// Whether windows are two pixels wide and all inside the image: what nearly every net pools by.
 FASTNN_INLINE bool pairs(const PoolSizes& s) {
   return s.size_w == 2 && s.before_w == 0 && (s.out_w - 1) * s.stride_w + 2 <= s.w;
 }
-// body(vector, pixels of the window in order, channel of y's row) for windows of 2x2.
-template <class T, class Body>
-FASTNN_INLINE void for_pairs(const T* x, Range rows, const PoolSizes& s, const Body& body) {
-  const int64_t step = s.stride_w * s.channels, down = s.w * s.channels, out = s.out_w * s.channels;
-  const T* top = x + rows.begin * down;
-  const auto window = [&](const T* p, int64_t at, auto vector) {
-    const Vec<T> v[4] = {vector.get(p), vector.get(p + s.channels), vector.get(p + down),
-                         vector.get(p + down + s.channels)};
-    body(vector, v, at);
-  };
-  int64_t o = 0;
+// A number that the compiler knows.
+template <int n>
+struct Known {
+  constexpr operator int64_t() const { return n; }
+};
+// The part of a window that lies inside the image: of so many rows and columns, its first pixel has this position, and
+// the pixel below that one this position more.
+template <class Size>
+struct Pixels {
+  Size height, width, pitch;
+  int64_t first;
+};
+
+// body(vector, first pixel, Pixels, channel of y's row) for a row of windows; kFast has code for sizes known in
+// advance.
+template <class T, bool kFast, class Body>
+FASTNN_INLINE void for_windows(const T* x, int64_t i, const PoolSizes& s, const Body& body) {
+  const Range rows = pixels_of(i, s.h, s.size_h, s.stride_h, s.before_h);
+  const int64_t height = rows.end - rows.begin, above = rows.begin - (i * s.stride_h - s.before_h);
+  x += rows.begin * s.w * s.channels;
+  constexpr bool kThree = kVectorBytes > 16 && sizeof(T) == 4;  // elsewhere 25 KB of code for what nobody waits for
+  // Nearly all windows are whole. Known in size they need no loops over pixels (3x3, stride 2, 64 channels in L2 on
+  // AVX2: 40 GB/s instead of 16, 74 instead of 18 on AVX-512).
+  const bool known =
+      kFast && height == s.size_h && s.size_h == s.size_w && (s.size_w == 2 || (kThree && s.size_w == 3));
+  int64_t begin = known ? 0 : s.out_w, end = s.out_w;  // by counting, as the division costs more than a short row
+  while (begin < end && begin * s.stride_w < s.before_w) ++begin;
+  while (begin < end && (end - 1) * s.stride_w - s.before_w + s.size_w > s.w) --end;
+  const auto whole = [&](auto size) FASTNN_INLINED {
+    const Pixels<decltype(size)> pixels{size, size, size, 0};
+    const int64_t step = s.stride_w * s.channels, down = s.w * s.channels, stop = end * s.channels;
+    int64_t at = begin * s.channels;
+    const T* p = x + begin * step - s.before_w * s.channels;
 #if defined(FASTNN_SEVERAL)
-  if (out > 0 && 2 * s.channels <= kLanes<T> && s.stride_w == 2)
-    for (Several<T> several(s.channels); out - o >= several.lanes; o += several.lanes, top += 2 * several.lanes) {
-      if (out - o < kLanes<T>) several.width = static_cast<int>(several.lanes);
-      window(top, o, several);
-    }
+    if (size == 2 && s.stride_w == 2 && 2 * s.channels <= kLanes<T>)
+      for (Several<T> several(s.channels); stop - at >= several.lanes; at += several.lanes, p += 2 * several.lanes) {
+        if (stop - at < kLanes<T>) several.width = static_cast<int>(several.lanes);
+        body(several, p, pixels, at);
+      }
 #endif
-  for (; o < out; o += s.channels, top += step) {
-    ask_ahead(top, {0, 2}, {0, 2}, s);
-    for_channels<T>(s.channels, out - o >= kLanes<T>, [&](int64_t c, auto vector) { window(top + c, o + c, vector); });
-  }
+    const auto vector_at = [&](int64_t c, auto vector) FASTNN_INLINED {
+      for (int64_t h = 0; h < size; ++h)  // what the next windows begin with, where they are two pixels on
+        for (int64_t i = 0; i < 2 * kLanes<T>; i += kLine<T>) ask_ahead(p + h * down + s.stride_w * c, i);
+      body(vector, p + c, pixels, at + c);
+    };
+    if (s.channels <= kLanes<T>)  // what they write too much the next windows overwrite
+      for (; stop - at >= kLanes<T>; at += s.channels, p += step) vector_at(0, Whole<T>{});
+    for (; at < stop; at += s.channels, p += step) for_channels<T>(s.channels, false, vector_at);
+  };
+  if (known && s.channels > 0 && s.size_w == 2) whole(Known<2>{});
+  if (known && s.channels > 0 && kThree && s.size_w == 3) whole(Known<3>{});
+  const Range rest[2] = {{0, begin}, {end, s.out_w}};
+  for (int part = 0; part < 2; ++part)
+    for (int64_t o = rest[part].begin; o < rest[part].end; ++o) {
+      const Range columns = pixels_of(o, s.w, s.size_w, s.stride_w, s.before_w);
+      // Beside an edge there is none: the next windows are done.
+      const bool room = !known && has_room<T>(o, s.out_w, s.channels) && has_room<T>(columns.end - 1, s.w, s.channels);
+      const Pixels<int64_t> pixels{height, columns.end - columns.begin, s.size_w,
+                                   above * s.size_w + columns.begin - (o * s.stride_w - s.before_w)};
+      ask_ahead(x, {0, height}, columns, s);
+      for_channels<T>(s.channels, room, [&](int64_t c, auto vector) FASTNN_INLINED {
+        body(vector, x + columns.begin * s.channels + c, pixels, o * s.channels + c);
+      });
+    }
+}
+// f(pixel, position in the window) for the pixels of a window.
+template <class T, class Size, class F>
+FASTNN_INLINE void for_pixels(const T* x, const Pixels<Size>& p, const PoolSizes& s, const F& f) {
+  for (int64_t h = 0; h < p.height; ++h)
+    for (int64_t w = 0; w < p.width; ++w) f(x + (h * s.w + w) * s.channels, p.first + h * p.pitch + w);
+}
+
+// kNumbers: fast, and false where the row has to be done again, as a NaN may be among the values.
+template <class T, class Index, bool kNumbers>
+FASTNN_INLINE bool max_row(T* y, Index* index, const T* x, int64_t i, const PoolSizes s) {
+  Vec<T> all{};  // NaN where a value is; where infinities of both signs are, too
+  for_windows<T, kNumbers>(x, i, s, [&](auto vector, const T* p, const auto& pixels, int64_t at) FASTNN_INLINED {
+    Vec<T> sum{};
+    Largest<T, kNumbers> best{vector.get(p), Mask<T>{} + static_cast<Int<T>>(pixels.first)};
+    for_pixels(p, pixels, s, [&](const T* pixel, int64_t here) FASTNN_INLINED {
+      const Vec<T> v = in_register<T>(vector.get(pixel));
+      sum += v;
+      best.add(v, here);
+    });
+    if (kNumbers) all += sum;
+    vector.put(y + at, best.value);
+    vector.put_index(index + at, best.which);
+  });
+  const T sum = sum_lanes<T>(all);
+  return sum == sum;
 }
 
 template <class T, class Index>
 void max_forward(T* y, Index* index, const T* x, int64_t i, const PoolSizes& s) {
-  const Range rows = pixels_of(i, s.h, s.size_h, s.stride_h, s.before_h);
-  constexpr bool kSmall = sizeof(Index) == 1;  // so are positions in windows of 2x2: the other Index needs no code
-  if (kSmall && pairs(s) && s.size_h == 2 && rows.end - rows.begin == 2) {
-    for_pairs(x, rows, s, [&](auto vector, const Vec<T>(&v)[4], int64_t at) {
-      Largest<T> best{v[0], {}};
-      for (int k = 1; k < 4; ++k) best.add(v[k], k);
-      vector.put(y + at, best.value);
-      vector.put_index(index + at, best.which);
-    });
-    return;
-  }
-  const int64_t top = i * s.stride_h - s.before_h;
-  for (int64_t o = 0; o < s.out_w; ++o, y += s.channels, index += s.channels) {
-    const Range columns = pixels_of(o, s.w, s.size_w, s.stride_w, s.before_w);
-    const bool room = has_room<T>(o, s.out_w, s.channels) && has_room<T>(columns.end - 1, s.w, s.channels);
-    const int64_t left = o * s.stride_w - s.before_w;
-    ask_ahead(x, rows, columns, s);
-    for_channels<T>(s.channels, room, [&](int64_t c, auto vector) {
-      Largest<T> best{vector.get(x + (rows.begin * s.w + columns.begin) * s.channels + c),
-                      Mask<T>{} + static_cast<Int<T>>((rows.begin - top) * s.size_w + columns.begin - left)};
-      for (int64_t h = rows.begin; h < rows.end; ++h)
-        for (int64_t w = columns.begin; w < columns.end; ++w)
-          best.add(vector.get(x + (h * s.w + w) * s.channels + c), (h - top) * s.size_w + w - left);
-      vector.put(y + c, best.value);
-      vector.put_index(index + c, best.which);
-    });
-  }
+  if (sizeof(Index) == 1 && max_row<T, Index, true>(y, index, x, i, s)) return;
+  max_row<T, Index, false>(y, index, x, i, s);
 }
 
 // Zeros for the pixels of a row behind the last of so many windows side by side.
@@ -267,44 +303,31 @@ FASTNN_INLINE void clear_behind(T* dx, int64_t windows, const PoolSizes& s) {
 
 // body(vector, channel of dy's row, channel of dx's row) for a row of windows two pixels wide, of stride 2.
 template <class T, class Body>
-FASTNN_INLINE void for_pixel_pairs(T* dx, int64_t first, int64_t windows, const PoolSizes& s, const Body& body) {
-  for (int64_t o = first; o < windows; ++o) {
-    const bool room = has_room<T>(o, s.out_w, s.channels) && has_room<T>(2 * o + 1, s.w, s.channels);
-    for_channels<T>(s.channels, room,
-                    [&](int64_t c, auto vector) { body(vector, o * s.channels + c, dx + 2 * o * s.channels + c); });
-  }
+FASTNN_INLINE void for_pixel_pairs(T* dx, int64_t windows, const PoolSizes& s, const Body& body) {
+  const int64_t channels = s.channels, stop = windows * channels;
+  int64_t at = 0;
+  if (channels <= kLanes<T>)
+    for (; stop - at >= kLanes<T>; at += channels) body(Whole<T>{}, at, dx + 2 * at);
+  for (; at < stop; at += channels)
+    for_channels<T>(channels, false,
+                    [&](int64_t c, auto vector) FASTNN_INLINED { body(vector, at + c, dx + 2 * at + c); });
 }
 
 // The same for windows side by side, where a pixel has one at most: window by window.
 template <class T, class Index>
-void max_backward_apart(T* dx, const T* dy, const Index* index, int64_t h, Range rows, const PoolSizes& s,
-                        bool accumulate) {
+FASTNN_INLINE void max_backward_apart(T* dx, const T* dy, const Index* index, int64_t h, Range rows, const PoolSizes& s,
+                                      bool accumulate) {
   const int64_t windows = rows.begin < rows.end ? s.out_w : 0;
   const Int<T> top = static_cast<Int<T>>((h - rows.begin * s.stride_h + s.before_h) * s.size_w);
   dy += rows.begin * s.out_w * s.channels;
   index += rows.begin * s.out_w * s.channels;
-  if (sizeof(Index) == 1 && pairs(s) && !accumulate) {
-    int64_t o = 0;
-#if defined(FASTNN_SEVERAL)
-    if (s.channels > 0 && 2 * s.channels <= kLanes<T>)
-      for (const Several<T> several(s.channels); o + several.windows <= windows; o += several.windows) {
-        const int64_t at = o * s.channels;
-        const Vec<T> d = read(dy + at, static_cast<int>(several.lanes)),
-                     where = as_float<T>(widen<T, Index>(index + at));
-        const bool room = (s.w - 2 * o) * s.channels >= 2 * kLanes<T>;
-        const int width[2] = {kLanes<T>, static_cast<int>(room ? kLanes<T> : 2 * several.lanes - kLanes<T>)};
-        for (int half = 0; half < 2; ++half) {
-          const Mask<T> lanes = several.window[half], here = several.right[half] + top;
-          const Mask<T> mine = as_int<T>(pick(where, where, lanes)) == here;
-          write(dx + 2 * at + half * kLanes<T>, Vec<T>{} + (mine ? pick(d, d, lanes) : Vec<T>{}), width[half]);
-        }
-      }
-#endif
-    for_pixel_pairs(dx, o, windows, s, [&](auto vector, int64_t at, T* to) {
+  if (sizeof(Index) == 1 && pairs(s) && !accumulate && s.channels > 0) {
+    const int64_t right = s.channels;
+    for_pixel_pairs(dx, windows, s, [=](auto vector, int64_t at, T* to) FASTNN_INLINED {
       const Mask<T> where = vector.get_index(index + at);
       const Vec<T> d = in_register<T>(vector.get(dy + at));
       vector.put(to, Vec<T>{} + (where == top ? d : Vec<T>{}));
-      vector.put(to + s.channels, Vec<T>{} + (where == top + 1 ? d : Vec<T>{}));
+      vector.put(to + right, Vec<T>{} + (where == top + 1 ? d : Vec<T>{}));
     });
     clear_behind(dx, windows, s);
     return;
@@ -328,71 +351,79 @@ void max_backward_apart(T* dx, const T* dy, const Index* index, int64_t h, Range
   if (!accumulate) clear_behind(dx, windows, s);
 }
 
+// The same for windows that overlap, or lie apart: pixel by pixel. A function of its own, as what it keeps would cost
+// the short rows of the former.
 template <class T, class Index>
-void max_backward(T* dx, const T* dy, const Index* index, int64_t h, const PoolSizes& s, bool accumulate) {
-  const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
-  if (s.stride_w == s.size_w && rows.end - rows.begin <= 1) {
-    max_backward_apart(dx, dy, index, h, rows, s, accumulate);
-    return;
-  }
+__attribute__((noinline)) void max_backward_gather(T* dx, const T* dy, const Index* index, int64_t h, Range rows,
+                                                   const PoolSizes s, bool accumulate) {
+  const int64_t down = s.out_w * s.channels;
+  const Mask<T> beside = Mask<T>{} + static_cast<Int<T>>(s.stride_w),
+                below = Mask<T>{} + static_cast<Int<T>>(s.stride_h * s.size_w);
   Windows windows(s.out_w, s.size_w, s.stride_w, s.before_w);
   for (int64_t w = 0; w < s.w; ++w, dx += s.channels) {
     const Range columns = windows.next();
     const bool room = !accumulate && has_room<T>(w, s.w, s.channels) &&
                       (columns.begin == columns.end || has_room<T>(columns.end - 1, s.out_w, s.channels));
-    for_channels<T>(s.channels, room, [&](int64_t c, auto vector) {
+    const int64_t first = (rows.begin * s.out_w + columns.begin) * s.channels, count = columns.end - columns.begin;
+    const Mask<T> here = Mask<T>{} + static_cast<Int<T>>((h - rows.begin * s.stride_h + s.before_h) * s.size_w + w -
+                                                         columns.begin * s.stride_w + s.before_w);
+    for_channels<T>(s.channels, room, [&](int64_t c, auto vector) FASTNN_INLINED {
       Vec<T> sum{};
-      for (int64_t i = rows.begin; i < rows.end; ++i)
-        for (int64_t o = columns.begin; o < columns.end; ++o) {
-          const int64_t at = (i * s.out_w + o) * s.channels + c;
-          const int64_t here = (h - i * s.stride_h + s.before_h) * s.size_w + w - o * s.stride_w + s.before_w;
-          const Mask<T> mine = vector.get_index(index + at) == static_cast<Int<T>>(here);
-          sum += mine ? vector.get(dy + at) : Vec<T>{};
-        }
+      int64_t at = first + c;
+      Mask<T> low = here;
+      for (int64_t i = rows.begin; i < rows.end; ++i, at += down, low -= below) {
+        Mask<T> position = low;
+        for (int64_t o = 0; o < count; ++o, position -= beside)
+          sum += vector.get_index(index + at + o * s.channels) == position ? vector.get(dy + at + o * s.channels)
+                                                                           : Vec<T>{};
+      }
       if (accumulate) sum = vector.get(dx + c) + sum;
       vector.put(dx + c, sum);
     });
   }
 }
 
+template <class T, class Index>
+void max_backward(T* dx, const T* dy, const Index* index, int64_t h, const PoolSizes& s, bool accumulate) {
+  const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
+  if (s.stride_w == s.size_w && rows.end - rows.begin <= 1) {
+    max_backward_apart(dx, dy, index, h, rows, s, accumulate);
+  } else {
+    max_backward_gather(dx, dy, index, h, rows, s, accumulate);
+  }
+}
+
 template <class T>
-void average_forward(T* y, const T* x, int64_t i, const PoolSizes& s) {
-  const Range rows = pixels_of(i, s.h, s.size_h, s.stride_h, s.before_h);
-  if (pairs(s) && s.size_h == 2 && rows.end - rows.begin == 2) {
-    for_pairs(x, rows, s, [&](auto vector, const Vec<T>(&v)[4], int64_t at) {
-      vector.put(y + at, ((v[0] + v[1]) + (v[2] + v[3])) / splat(T(4)));
-    });
-    return;
-  }
-  for (int64_t o = 0; o < s.out_w; ++o, y += s.channels) {
-    const Range columns = pixels_of(o, s.w, s.size_w, s.stride_w, s.before_w);
-    const bool room = has_room<T>(o, s.out_w, s.channels) && has_room<T>(columns.end - 1, s.w, s.channels);
-    const Vec<T> count = splat(static_cast<T>((rows.end - rows.begin) * (columns.end - columns.begin)));
-    ask_ahead(x, rows, columns, s);
-    for_channels<T>(s.channels, room, [&](int64_t c, auto vector) {
-      Vec<T> sum{};
-      for (int64_t h = rows.begin; h < rows.end; ++h) {  // row sums first: the error grows with h + w, not h * w
-        Vec<T> row{};
-        for (int64_t w = columns.begin; w < columns.end; ++w) row += vector.get(x + (h * s.w + w) * s.channels + c);
-        sum += row;
-      }
-      vector.put(y + c, sum / count);
-    });
-  }
+void average_forward(T* y, const T* x, int64_t i, const PoolSizes& sizes) {
+  const PoolSizes s = sizes;
+  for_windows<T, true>(x, i, s, [&](auto vector, const T* p, const auto& pixels, int64_t at) FASTNN_INLINED {
+    const auto row = [&](int64_t h) FASTNN_INLINED {
+      Vec<T> sum = vector.get(p + h * s.w * s.channels);
+      for (int64_t w = 1; w < pixels.width; ++w) sum += vector.get(p + (h * s.w + w) * s.channels);
+      return sum;
+    };
+    Vec<T> sum = row(0);  // row sums first: the error grows with h + w, not h * w
+    for (int64_t h = 1; h < pixels.height; ++h) sum += row(h);
+    vector.put(y + at, sum / splat(static_cast<T>(pixels.height * pixels.width)));
+  });
 }
 
 // The same for windows side by side: window by window, and one division for all of its pixels.
 template <class T>
-void average_backward_apart(T* dx, const T* dy, Range rows, int64_t height, const PoolSizes& s, bool accumulate) {
+FASTNN_INLINE void average_backward_apart(T* dx, const T* dy, Range rows, int64_t height, const PoolSizes& s,
+                                          bool accumulate) {
   const int64_t windows = rows.begin < rows.end ? s.out_w : 0;
   dy += rows.begin * s.out_w * s.channels;
-  if (pairs(s) && !accumulate) {
-    const Vec<T> count = splat(static_cast<T>(height * 2));
-    for_pixel_pairs(dx, 0, windows, s, [&](auto vector, int64_t at, T* to) {
-      const Vec<T> d = Vec<T>{} + vector.get(dy + at) / count;
-      vector.put(to, d);
-      vector.put(to + s.channels, d);
-    });
+  if (pairs(s) && !accumulate && s.channels > 0) {
+    const int64_t right = s.channels;
+    const auto spread = [&](auto count) FASTNN_INLINED {
+      for_pixel_pairs(dx, windows, s, [=](auto vector, int64_t at, T* to) FASTNN_INLINED {
+        const Vec<T> d = Vec<T>{} + vector.get(dy + at) / splat(static_cast<T>(count));
+        vector.put(to, d);
+        vector.put(to + right, d);
+      });
+    };
+    height == 2 ? spread(Known<4>{}) : spread(2 * height);  // of four a product
     clear_behind(dx, windows, s);
     return;
   }
@@ -413,13 +444,8 @@ void average_backward_apart(T* dx, const T* dy, Range rows, int64_t height, cons
 }
 
 template <class T>
-void average_backward(T* dx, const T* dy, int64_t h, const PoolSizes& s, bool accumulate) {
-  const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
-  if (s.stride_w == s.size_w && rows.end - rows.begin <= 1) {
-    const Range high = pixels_of(rows.begin, s.h, s.size_h, s.stride_h, s.before_h);
-    average_backward_apart(dx, dy, rows, high.end - high.begin, s, accumulate);
-    return;
-  }
+__attribute__((noinline)) void average_backward_gather(T* dx, const T* dy, Range rows, const PoolSizes& s,
+                                                       bool accumulate) {
   Windows windows(s.out_w, s.size_w, s.stride_w, s.before_w);
   for (int64_t w = 0; w < s.w; ++w, dx += s.channels) {
     const Range columns = windows.next();
@@ -438,6 +464,17 @@ void average_backward(T* dx, const T* dy, int64_t h, const PoolSizes& s, bool ac
       if (accumulate) sum = vector.get(dx + c) + sum;
       vector.put(dx + c, sum);
     });
+  }
+}
+
+template <class T>
+void average_backward(T* dx, const T* dy, int64_t h, const PoolSizes& s, bool accumulate) {
+  const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
+  if (s.stride_w == s.size_w && rows.end - rows.begin <= 1) {
+    const Range high = pixels_of(rows.begin, s.h, s.size_h, s.stride_h, s.before_h);
+    average_backward_apart(dx, dy, rows, high.end - high.begin, s, accumulate);
+  } else {
+    average_backward_gather(dx, dy, rows, s, accumulate);
   }
 }
 
