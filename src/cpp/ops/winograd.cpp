@@ -30,7 +30,7 @@ constexpr int64_t kTasks = 8;
 constexpr int64_t kColumns = 64;
 // Filters are worked on in groups whose transformed kernel takes a small part of L3, which others use too; every group
 // transforms the inputs again.
-constexpr int64_t kGroupBytes = 3584 * 1024;
+constexpr int64_t kGroupBytes = 10240 * 1024;
 constexpr int64_t kMinGroup = 64;
 
 // The way back from 36 points to 16 pixels multiplies the rounding errors of the sums over channels by about seven, so
@@ -134,6 +134,34 @@ class TileWalk {
   Place here_, ahead_;
 };
 
+// What tiles [t, t + count) read of the images and those before them do not, in whole rows of pixels: beside each of so
+// many products a piece of it is asked for, and the transforms need not wait for memory. Tiles have `size` rows, from
+// `before` above theirs on.
+template <class T>
+class Coming {
+ public:
+  Coming(const T* images, const Shape& shape, const Tiles& tiles, int64_t t, int64_t count, int64_t size,
+         int64_t before, int64_t products) {
+    const auto rows_up_to = [&](int64_t last) {
+      const int64_t i = last / tiles.columns % tiles.rows * kTile - before;
+      return last / tiles.of_image() * shape[1] + std::min(i + size, shape[1]);
+    };
+    const int64_t row = shape[2] * shape[3], begin = rows_up_to(t - 1) * row;
+    first_ = images + begin;
+    size_ = rows_up_to(std::min(t + count, tiles.count()) - 1) * row - begin;
+    piece_ = (size_ + products - 1) / products;
+  }
+  void ask(int64_t product, kernels::GemmArgs<T>& args) const {
+    const int64_t begin = std::min(product * piece_, size_);
+    args.ahead = first_ + begin;
+    args.ahead_size = std::min(piece_, size_ - begin);
+  }
+
+ private:
+  const T* first_;
+  int64_t size_, piece_;
+};
+
 // Filters of a group: as many as fit into so many bytes, in whole panels, groups of about one size.
 int64_t filter_group(int64_t channels, int64_t filters, int64_t nr, int64_t item, int64_t bytes) {
   const int64_t most = std::max(bytes / (kPoints * channels * item) / nr * nr, round_up(kMinGroup, nr));
@@ -213,27 +241,31 @@ void WinogradSum<T>::run() const {
         else
           winograd.input(v + t * v_row, v_point, sources.next(), K);
       }
+      const Coming<T> coming(from, from_shape, tiles, t0 + count, block, scatter ? kTile : kInputTile, before_h,
+                             (filters + columns - 1) / columns * kPoints);
       for (int64_t j = 0; j < filters; j += columns) {
         const int64_t n = std::min(columns, filters - j);
         for (int64_t p = 0; p < kPoints; ++p) {
           const T* const a = v + p * v_point;
           const T* const b = u + p * u_point + j * K;
-          gemm.run({.m = count,
-                    .n = n,
-                    .k = K,
-                    .taps = 1,
-                    .a = &a,
-                    .a_row = v_row,
-                    .a_col = 1,
-                    .b = &b,
-                    .b_row = nr,
-                    .b_panel = nr * K,
-                    .b_padded = true,
-                    .c = m + p * m_point,
-                    .c_row = m_row,
-                    .bias = nullptr,
-                    .accumulate = false,
-                    .chain = chain});
+          kernels::GemmArgs<T> args{.m = count,
+                                    .n = n,
+                                    .k = K,
+                                    .taps = 1,
+                                    .a = &a,
+                                    .a_row = v_row,
+                                    .a_col = 1,
+                                    .b = &b,
+                                    .b_row = nr,
+                                    .b_panel = nr * K,
+                                    .b_padded = true,
+                                    .c = m + p * m_point,
+                                    .c_row = m_row,
+                                    .bias = nullptr,
+                                    .accumulate = false,
+                                    .chain = chain};
+          coming.ask(j / columns * kPoints + p, args);
+          gemm.run(args);
         }
         TileWalk<T> results(to + f0 + j, to_shape, tiles, t0, scatter ? kInputTile : kTile);
         typename Finish<T>::Part part(finish);
