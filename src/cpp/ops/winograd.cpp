@@ -52,7 +52,7 @@ constexpr int64_t kGradientTasks = 4;  // where the tiles suffice, so that a few
 constexpr int64_t kOwnBytes = 2048 * 1024;
 constexpr int64_t kPartBytes = 384 * 1024, kPartStep = 12;
 // Its filters are worked on in groups whose sums take a part of L3.
-constexpr int64_t kGradientBytes = 2560 * 1024;
+constexpr int64_t kGradientBytes = 10240 * 1024;
 constexpr int64_t kTransformTiles = 8;  // of a task
 
 // Tiles are fetched so many elements of a pixel ahead: one tile of 64 channels, four of 16, where one comes too late
@@ -338,24 +338,26 @@ void WinogradKernelGradient<T>::run() const {
   };
   // u[p] = (add ? u[p] : 0) + their products at point p, for channels [c0, c0 + channels).
   auto multiply = [&](T* u, const T* v, int64_t p, int64_t c0, int64_t channels, int64_t filters, int64_t count,
-                      bool add) {
+                      bool add, const Coming<T>* coming = nullptr) {
     const T* const a = v + p * v_point + c0;
     const T* const b = v + kPoints * v_point + p * m_point;
-    gemm.run({.m = channels,
-              .n = filters,
-              .k = count,
-              .taps = 1,
-              .a = &a,
-              .a_row = 1,
-              .a_col = v_row,
-              .b = &b,
-              .b_row = nr,
-              .b_panel = panel,
-              .b_padded = true,
-              .c = u + p * u_point,
-              .c_row = u_row,
-              .bias = nullptr,
-              .accumulate = add});
+    kernels::GemmArgs<T> args{.m = channels,
+                              .n = filters,
+                              .k = count,
+                              .taps = 1,
+                              .a = &a,
+                              .a_row = 1,
+                              .a_col = v_row,
+                              .b = &b,
+                              .b_row = nr,
+                              .b_panel = panel,
+                              .b_padded = true,
+                              .c = u + p * u_point,
+                              .c_row = u_row,
+                              .bias = nullptr,
+                              .accumulate = add};
+    if (coming) coming[p % 2].ask(p / 2, args);
+    gemm.run(args);
   };
   // to, channels [c0, c0 + channels) and filters [f0, f0 + filters) of a kernel.
   auto transform_back = [&](T* to, const T* u, int64_t c0, int64_t channels, int64_t f0, int64_t filters, bool add) {
@@ -370,8 +372,12 @@ void WinogradKernelGradient<T>::run() const {
     for (int64_t t0 = first; t0 < last; t0 += block) {
       const int64_t count = std::min(block, last - t0);
       transform(memory, t0, count, f0, filters);
+      const Coming<T> coming[]{
+          {x, x_shape, tiles, t0 + count, block, kInputTile, before_h, kPoints / 2},
+          {dy, dy_shape, tiles, t0 + count, block, kTile, 0, kPoints / 2},
+      };
       parallel_for(kPoints, 1, [&](int64_t p, int64_t) {
-        multiply(memory + transforms, memory, p, 0, C, filters, count, t0 > first);
+        multiply(memory + transforms, memory, p, 0, C, filters, count, t0 > first, coming);
       });
     }
   };
