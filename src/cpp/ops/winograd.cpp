@@ -28,9 +28,10 @@ constexpr int64_t kBlockStep = 12;
 constexpr int64_t kTasks = 8;
 // Filters of one product: its result stays in L2 beside the inputs.
 constexpr int64_t kColumns = 64;
-// Filters are worked on in groups whose transformed kernel takes a small part of L3, which others use too; every group
-// transforms the inputs again.
-constexpr int64_t kGroupBytes = 10240 * 1024;
+// Filters are worked on in groups whose transformed kernel takes a part of L3; every group transforms the inputs again
+// (256 channels and filters, 8 x 8: two groups take 0.95 of the time of three; one group, where others use L3 too, up
+// to 1.13).
+constexpr int64_t kGroupBytes = 5120 * 1024;
 constexpr int64_t kMinGroup = 64;
 
 // The way back from 36 points to 16 pixels multiplies the rounding errors of the sums over channels by about seven, so
@@ -51,16 +52,17 @@ constexpr int64_t kMaxChunks = 8;
 constexpr int64_t kGradientTasks = 4;  // where the tiles suffice, so that a few threads need not share one
 constexpr int64_t kOwnBytes = 2048 * 1024;
 constexpr int64_t kPartBytes = 384 * 1024, kPartStep = 12;
-// Its filters are worked on in groups whose sums take a part of L3.
-constexpr int64_t kGradientBytes = 10240 * 1024;
+// Its filters are worked on in groups whose sums take a part of L3 (256 channels and filters, 8 x 8: two groups take
+// 0.92 of the time of four; one group 0.92 to 1.3).
+constexpr int64_t kGradientBytes = 5120 * 1024;
 constexpr int64_t kTransformTiles = 8;  // of a task
 
 // Tiles are fetched so many elements of a pixel ahead: one tile of 64 channels, four of 16, where one comes too late
 // from beyond L3 (forward, 512 x 32 x 32 x 16: 13.3 ms with one, 11.2 with two, 10.3 with four).
 constexpr int64_t kAhead = 64, kMaxAhead = 4;
 
-// Images of so many bytes have left the caches since they were written (64 x 32 x 32 x 64: passes take 0.95 of the time
-// for what is asked for beside the products; smaller ones up to 1.07).
+// Images of so many bytes have left the caches since they were written: they are asked for beside the products (128 x
+// 56 x 56 x 64: 0.96 of the time; 64 x 32 x 32 x 16, a quarter of these bytes, would take 1.05).
 constexpr int64_t kFarBytes = 8192 * 1024;
 
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
