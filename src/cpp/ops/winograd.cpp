@@ -159,6 +159,7 @@ class Coming {
     piece_ = (size_ + products - 1) / products;
   }
   void ask(int64_t product, kernels::GemmArgs<T>& args) const {
+    if (size_ == 0) return;
     const int64_t begin = std::min(product * piece_, size_);
     args.ahead = first_ + begin;
     args.ahead_size = std::min(piece_, size_ - begin);
