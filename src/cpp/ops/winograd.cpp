@@ -61,10 +61,6 @@ constexpr int64_t kTransformTiles = 8;  // of a task
 // from beyond L3 (forward, 512 x 32 x 32 x 16: 13.3 ms with one, 11.2 with two, 10.3 with four).
 constexpr int64_t kAhead = 64, kMaxAhead = 4;
 
-// Images of so many bytes have left the caches since they were written: they are asked for beside the products (128 x
-// 56 x 56 x 64: 0.96 of the time; 64 x 32 x 32 x 16, a quarter of these bytes, would take 1.05).
-constexpr int64_t kFarBytes = 8192 * 1024;
-
 int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // Tiles of 4 x 4 pixels over a batch of images, left to right, top to bottom, image by image.
@@ -138,36 +134,6 @@ class TileWalk {
   Tiles tiles_;
   int64_t h_, w_, channels_, size_, before_h_, before_w_;
   Place here_, ahead_;
-};
-
-// What tiles [t, t + count) read of the images and those before them do not, in whole rows of pixels: beside each of so
-// many products a piece of it is asked for, and the transforms need not wait for memory. Tiles have `size` rows, from
-// `before` above theirs on.
-template <class T>
-class Coming {
- public:
-  Coming(const T* images, const Shape& shape, const Tiles& tiles, int64_t t, int64_t count, int64_t size,
-         int64_t before, int64_t products) {
-    const auto rows_up_to = [&](int64_t last) {
-      const int64_t i = last / tiles.columns % tiles.rows * kTile - before;
-      return last / tiles.of_image() * shape[1] + std::min(i + size, shape[1]);
-    };
-    if (numel(shape) * static_cast<int64_t>(sizeof(T)) < kFarBytes) return;
-    const int64_t row = shape[2] * shape[3], begin = rows_up_to(t - 1) * row;
-    first_ = images + begin;
-    size_ = rows_up_to(std::min(t + count, tiles.count()) - 1) * row - begin;
-    piece_ = (size_ + products - 1) / products;
-  }
-  void ask(int64_t product, kernels::GemmArgs<T>& args) const {
-    if (size_ == 0) return;
-    const int64_t begin = std::min(product * piece_, size_);
-    args.ahead = first_ + begin;
-    args.ahead_size = std::min(piece_, size_ - begin);
-  }
-
- private:
-  const T* first_ = nullptr;
-  int64_t size_ = 0, piece_ = 0;
 };
 
 // Filters of a group: as many as fit into so many bytes, in whole panels, groups of about one size.
@@ -249,31 +215,27 @@ void WinogradSum<T>::run() const {
         else
           winograd.input(v + t * v_row, v_point, sources.next(), K);
       }
-      const Coming<T> coming(from, from_shape, tiles, t0 + count, block, scatter ? kTile : kInputTile, before_h,
-                             (filters + columns - 1) / columns * kPoints);
       for (int64_t j = 0; j < filters; j += columns) {
         const int64_t n = std::min(columns, filters - j);
         for (int64_t p = 0; p < kPoints; ++p) {
           const T* const a = v + p * v_point;
           const T* const b = u + p * u_point + j * K;
-          kernels::GemmArgs<T> args{.m = count,
-                                    .n = n,
-                                    .k = K,
-                                    .taps = 1,
-                                    .a = &a,
-                                    .a_row = v_row,
-                                    .a_col = 1,
-                                    .b = &b,
-                                    .b_row = nr,
-                                    .b_panel = nr * K,
-                                    .b_padded = true,
-                                    .c = m + p * m_point,
-                                    .c_row = m_row,
-                                    .bias = nullptr,
-                                    .accumulate = false,
-                                    .chain = chain};
-          coming.ask(j / columns * kPoints + p, args);
-          gemm.run(args);
+          gemm.run({.m = count,
+                    .n = n,
+                    .k = K,
+                    .taps = 1,
+                    .a = &a,
+                    .a_row = v_row,
+                    .a_col = 1,
+                    .b = &b,
+                    .b_row = nr,
+                    .b_panel = nr * K,
+                    .b_padded = true,
+                    .c = m + p * m_point,
+                    .c_row = m_row,
+                    .bias = nullptr,
+                    .accumulate = false,
+                    .chain = chain});
         }
         TileWalk<T> results(to + f0 + j, to_shape, tiles, t0, scatter ? kInputTile : kTile);
         typename Finish<T>::Part part(finish);
@@ -346,26 +308,24 @@ void WinogradKernelGradient<T>::run() const {
   };
   // u[p] = (add ? u[p] : 0) + their products at point p, for channels [c0, c0 + channels).
   auto multiply = [&](T* u, const T* v, int64_t p, int64_t c0, int64_t channels, int64_t filters, int64_t count,
-                      bool add, const Coming<T>* coming = nullptr) {
+                      bool add) {
     const T* const a = v + p * v_point + c0;
     const T* const b = v + kPoints * v_point + p * m_point;
-    kernels::GemmArgs<T> args{.m = channels,
-                              .n = filters,
-                              .k = count,
-                              .taps = 1,
-                              .a = &a,
-                              .a_row = 1,
-                              .a_col = v_row,
-                              .b = &b,
-                              .b_row = nr,
-                              .b_panel = panel,
-                              .b_padded = true,
-                              .c = u + p * u_point,
-                              .c_row = u_row,
-                              .bias = nullptr,
-                              .accumulate = add};
-    if (coming) coming[p % 2].ask(p / 2, args);
-    gemm.run(args);
+    gemm.run({.m = channels,
+              .n = filters,
+              .k = count,
+              .taps = 1,
+              .a = &a,
+              .a_row = 1,
+              .a_col = v_row,
+              .b = &b,
+              .b_row = nr,
+              .b_panel = panel,
+              .b_padded = true,
+              .c = u + p * u_point,
+              .c_row = u_row,
+              .bias = nullptr,
+              .accumulate = add});
   };
   // to, channels [c0, c0 + channels) and filters [f0, f0 + filters) of a kernel.
   auto transform_back = [&](T* to, const T* u, int64_t c0, int64_t channels, int64_t f0, int64_t filters, bool add) {
@@ -380,12 +340,8 @@ void WinogradKernelGradient<T>::run() const {
     for (int64_t t0 = first; t0 < last; t0 += block) {
       const int64_t count = std::min(block, last - t0);
       transform(memory, t0, count, f0, filters);
-      const Coming<T> coming[]{
-          {x, x_shape, tiles, t0 + count, block, kInputTile, before_h, kPoints / 2},
-          {dy, dy_shape, tiles, t0 + count, block, kTile, 0, kPoints / 2},
-      };
       parallel_for(kPoints, 1, [&](int64_t p, int64_t) {
-        multiply(memory + transforms, memory, p, 0, C, filters, count, t0 > first, coming);
+        multiply(memory + transforms, memory, p, 0, C, filters, count, t0 > first);
       });
     }
   };
