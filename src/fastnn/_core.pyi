@@ -127,7 +127,7 @@ class Tensor:
     def T(self) -> Tensor:
         ...
     @property
-    def dtype(self) -> typing.Any:
+    def dtype(self) -> numpy.dtype[typing.Any]:
         ...
     @property
     def id(self) -> int:
@@ -274,7 +274,7 @@ class Variable:
     def T(self) -> Tensor:
         ...
     @property
-    def dtype(self) -> typing.Any:
+    def dtype(self) -> numpy.dtype[typing.Any]:
         ...
     @property
     def ndim(self) -> int:
@@ -569,7 +569,7 @@ def expm1(x: typing.Any, a: typing.SupportsFloat | typing.SupportsIndex = 0.0, b
     ...
 def fill_like(x: typing.Any, value: typing.SupportsFloat | typing.SupportsIndex) -> Tensor:
     ...
-def floatx() -> typing.Any:
+def floatx() -> numpy.dtype[typing.Any]:
     """
     The dtype of Python floats, lists of floats and new weights.
     """
