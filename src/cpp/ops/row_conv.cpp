@@ -25,11 +25,11 @@ constexpr int64_t kMostRows = 64;  // of an output that is not spread: still nea
 constexpr int64_t kLeastRows = 9;  // shares of more than these have five or more, as many as tiles have row taps
 
 // Where rows pay. Filters of several vectors are the tiles' work but for few channels, where a tile's products are
-// short: with 32 registers rows take 0.4 to 0.9 of the time up to kMostSharing channels. With 16 they win up to
-// kMostSharingTaps columns of taps (0.7 at one channel, 0.95 at three), in the gradient only while a pixel of dy is one
-// cache line, whose halves two sums read (1.3 times as long at 32 filters); in float64 they lose.
+// short: with 32 registers rows take 0.4 to 1.0 of the time up to kMostSharing channels. With 16 they win up to
+// kMostSharingTaps columns of taps (0.4 to 0.9; nine of 224 x 224 pixels lose a tenth), in the gradient only while a
+// pixel of dy is one cache line, whose halves two sums read (1.2 times as long at 32 filters); in float64 they lose.
 constexpr int64_t kMostSharing = 8;
-constexpr int64_t kMostSharingTaps = 10;
+constexpr int64_t kMostSharingTaps = 6;
 constexpr int64_t kLineFilters = 16;
 // Where filters do not fill a vector: spreading a plane costs about as much as two taps of it; from kMostPlanes planes
 // on it costs more than the lanes it saves, and folding wants kLeastFoldChannels products in a chain. The vectors at
