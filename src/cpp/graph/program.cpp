@@ -17,6 +17,7 @@ constexpr double kTeamPaysOnce = 100e-6;
 constexpr double kTeamPaysOften = 20e-6;
 constexpr double kBetweenChecks = 20e-3;  // seconds
 constexpr int kFirstRuns = 3;             // of a program, before it chooses
+constexpr double kStretch = 1e-3;         // seconds of steps that make one run: choices are soon looked at again
 constexpr double kLong = 5e-3;            // seconds, of a run on a slow machine
 void (*g_interrupt_check)() = nullptr;
 bool is_open(const Shape& shape) { return shape.rank() > 0 && shape[0] == kUnknown; }
@@ -296,22 +297,21 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
     feeds.push_back(Tensor::empty(plan_.feed_specs[i].shape, plan_.feed_specs[i].dtype));
   patch(layout, feeds);
   const auto start = std::chrono::steady_clock::now();
+  auto spent = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   int64_t step = first;
-  auto one_step = [&] {
-    for (size_t i = 0; i < feeds.size(); ++i)
-      gather_rows(sources[i], order ? rows.data() + (step - first) * batch : nullptr, step * batch, feeds[i]);
-    execute(layout);
-    ++step;
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() <= seconds;
-  };
-  bool time_left = true;
-  while (time_left && step < last)
+  double now = 0;
+  while (now <= seconds && step < last)
     run_steps(kTeamPaysOften, [&] {
       const FlushToZero flush;  // a denormal must not depend on who gathers it; and once for all steps
       const int64_t begin = step;
-      const bool many = timed_.load(std::memory_order_relaxed) >= kFirstRuns;
-      do time_left = one_step();
-      while (many && time_left && step < last);
+      const double end = timed_.load(std::memory_order_relaxed) < kFirstRuns ? 0 : spent() + kStretch;
+      do {
+        for (size_t i = 0; i < feeds.size(); ++i)
+          gather_rows(sources[i], order ? rows.data() + (step - first) * batch : nullptr, step * batch, feeds[i]);
+        execute(layout);
+        ++step;
+        now = spent();
+      } while (now <= std::min(end, seconds) && step < last);
       return step - begin;
     });
   give_back(std::move(workspace));
