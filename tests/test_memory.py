@@ -140,6 +140,17 @@ def once():
 """
 
 
+# Sizes never met before: what is kept of how they are computed has a limit in bytes.
+SIZES = """
+kernel = np.ones((16, 16, 4), "float32")
+images = iter(range(1, 100))
+
+
+def once():
+    ops.conv1d(np.ones((next(images), 4096, 16), "f4"), kernel, padding="causal", dilation_rate=256)
+"""
+
+
 def growth(body: str, warm: int, count: int) -> float:
     """Bytes per call of once() that are still allocated afterwards, Python's and C++'s together."""
     done = subprocess.run(
@@ -169,8 +180,9 @@ def growth(body: str, warm: int, count: int) -> float:
         # Tables of Python that fill up slowly: about 64 kB in all.
         (NUMPY_CODE, 4000, 4000, 16),
         (MODEL, 300, 300, 256),
+        (SIZES, 2, 8, 65536),
     ],
-    ids=["eager step", "recorded step", "error", "NumPy code", "model"],
+    ids=["eager step", "recorded step", "error", "NumPy code", "model", "sizes"],
 )
 def test_nothing_is_kept(body, warm, count, bound):
     assert growth(body, warm, count) < bound

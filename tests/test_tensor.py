@@ -169,7 +169,7 @@ def test_clip_needs_numbers_as_bounds():
 
 
 def test_what_measures_kernels_refuses_what_it_does_not_know():
-    with pytest.raises(ValueError, match="measure_peak: expected duration > 0"):
+    with pytest.raises(ValueError, match="measure_peak: expected a duration of more than 0"):
         _core.measure_peak(duration=-1)
     with pytest.raises(ValueError, match=r"time_conv2d: expected pass_ forward, .*, got y"):
         _core.time_conv2d((1, 4, 4, 1), (3, 3, 1, 1), "y")

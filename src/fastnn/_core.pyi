@@ -410,7 +410,7 @@ class Programs:
         ...
     def run(self, args: tuple, before: typing.Any = None, checked: bool = False) -> typing.Any:
         """
-        The results for these arguments, as arrays if they were checked, or NotImplemented where no program is known to fit.
+        The results for these arguments (arrays if they were checked), or NotImplemented where no known program fits.
         """
 class CustomFunction:
     """

@@ -16,9 +16,8 @@ _eager = False
 
 
 class _Local(threading.local):
-    hooks: list[Callable[[], object]] | None = (
-        None  # what the recording under way wants done before each of its runs
-    )
+    # What the recording under way wants done before each of its runs.
+    hooks: list[Callable[[], object]] | None = None
     names_ops = False
 
 

@@ -273,9 +273,8 @@ void bind_programs(py::module_& m) {
       .def(py::init<size_t>(), py::arg("limit"))
       .def("run", py::overload_cast<const py::tuple&, const py::object&, bool>(&Programs::run), py::arg("args"),
            py::arg("before") = py::none(), py::arg("checked") = false,
-           "The results for these arguments, as arrays if they were checked, or NotImplemented where no program is "
-           "known "
-           "to fit.")
+           "The results for these arguments (arrays if they were checked), or NotImplemented where no known program "
+           "fits.")
       .def("find", py::overload_cast<const py::tuple&>(&Programs::find), py::arg("args"))
       .def("put", &Programs::put, py::arg("signature"), py::arg("run"))
       .def("accept", &Programs::accept, py::arg("args"), py::arg("converted"),

@@ -26,7 +26,8 @@ double seconds(auto&& body) {
 // Of one thread, or of all that kernels may use at once.
 template <class T>
 double peak_gflops(double duration, bool all_threads) {
-  if (!(duration > 0)) throw ValueError(cat("measure_peak: expected duration > 0 seconds, got ", duration));
+  if (!(duration > 0 && duration < 60))
+    throw ValueError(cat("measure_peak: expected a duration of more than 0 and less than 60 seconds, got ", duration));
   const int64_t threads = all_threads ? num_threads() : 1;
   double best = 0, spent = 0;
   auto measure = [&] {

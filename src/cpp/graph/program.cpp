@@ -299,19 +299,21 @@ int64_t Program::run_rows(Tensors sources, const Tensor& order, int64_t first, i
   const auto start = std::chrono::steady_clock::now();
   auto spent = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   int64_t step = first;
-  double now = 0;
-  while (now <= seconds && step < last)
+  bool time_left = true;
+  while (time_left && step < last)
     run_steps(kTeamPaysOften, [&] {
       const FlushToZero flush;  // a denormal must not depend on who gathers it; and once for all steps
       const int64_t begin = step;
       const double end = timed_.load(std::memory_order_relaxed) < kFirstRuns ? 0 : spent() + kStretch;
+      double now = 0;
       do {
         for (size_t i = 0; i < feeds.size(); ++i)
           gather_rows(sources[i], order ? rows.data() + (step - first) * batch : nullptr, step * batch, feeds[i]);
         execute(layout);
         ++step;
         now = spent();
-      } while (now <= std::min(end, seconds) && step < last);
+        time_left = now <= seconds;
+      } while (time_left && now <= end && step < last);
       return step - begin;
     });
   give_back(std::move(workspace));

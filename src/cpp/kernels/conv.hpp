@@ -88,12 +88,14 @@ struct ConvKernels {
   // `fresh_rows` first rows and stays in others.
   void (*spread)(const SpreadArgs<T>& args);
   void (*gather)(const GatherArgs<T>& args);
-  // y = (accumulate ? y : 0) + the sum + bias. weights: per class (row_taps * taps) vectors and one of the bias.
+  // y = (accumulate ? y : 0) + the sum + bias. weights: per class (row_taps * taps) vectors and one of the bias; of
+  // rows that are not spread only the `phases` first classes. Those have 3 or 5 row taps on neighbouring rows, row_step
+  // 1, as many rows at least, and column taps side by side.
   void (*forward)(const RowConvArgs<T>& args, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate);
   // y[j] = (accumulate ? y[j] : 0) + the sum of the windows that hold j, pixel by pixel + bias
   void (*fold)(const FoldArgs<T>& args);
   // sums[phase, r, t] += sum over h and the vectors of that phase of x * dy. masks: per class from `phases` on `taps`
-  // vectors, all bits set where the lane counts.
+  // vectors, all bits set where the lane counts; none of rows that are not spread.
   void (*kernel_gradient)(const RowConvArgs<T>& args, const T* dy, int64_t dy_row, const T* masks, T* sums);
 };
 

@@ -72,15 +72,25 @@ SlidingPlan<T>::SlidingPlan(const SlidingSizes& all)
 }
 
 template <class T>
+size_t SlidingPlan<T>::bytes() const {
+  size_t bytes = (tiled.size() + others.size()) * sizeof(Part);
+  for (const auto* axes : {&rows, &columns})
+    for (const Axis& axis : *axes)
+      bytes += sizeof(Axis) + axis.taps.size() * sizeof(AxisTap) + axis.segments.size() * sizeof(Segment);
+  for (const Part& part : others)
+    if (part.along_rows) bytes += bytes_of_plan(*part.along_rows);
+  return bytes;
+}
+
+template <class T>
 std::shared_ptr<const SlidingPlan<T>> sliding_plan(const SlidingSizes& sizes) {
-  constexpr size_t kKept = 32;
-  constexpr int64_t kLarge = 16384;  // values of a row, beside whose sums a plan takes no time but much memory
+  constexpr size_t kKept = 32, kLarge = 65536;  // plans; bytes of one, which is then made while much else is done
   thread_local std::vector<std::shared_ptr<const SlidingPlan<T>>> kept;
   thread_local size_t oldest = 0;
   for (const auto& plan : kept)
     if (plan->sizes == sizes) return plan;
   auto plan = std::make_shared<const SlidingPlan<T>>(sizes);
-  if (sizes.to.w * sizes.to.channels > kLarge) return plan;
+  if (plan->bytes() > kLarge) return plan;
   if (kept.size() < kKept)
     kept.push_back(plan);
   else

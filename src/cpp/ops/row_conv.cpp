@@ -58,7 +58,7 @@ struct RowPlan {
   const Axis &rows, &columns;
   Image from;
   int64_t groups, channels, filters;  // channels of a group, filters of all groups
-  bool spreads;                       // or the image is read where it lies: filters that are one vector
+  bool spreads;                       // or the image is read where it lies: filters that are whole vectors
   int64_t width, vectors, phases;     // of an output row: numbers, vectors; vectors until the filters repeat
   std::vector<int64_t> row_offsets;
   std::vector<int64_t> taps;      // of the columns, those that an output reads
@@ -298,6 +298,15 @@ bool runs_along_rows(const Axis& rows, const Axis& columns, int64_t channels, in
 }  // namespace
 
 template <class T>
+size_t bytes_of_plan(const RowPlan<T>& plan) {
+  size_t bytes = sizeof plan;
+  auto add = [&](const auto&... lists) { bytes += (0 + ... + (lists.size() * sizeof lists[0])); };
+  add(plan.row_offsets, plan.taps, plan.residues, plan.offsets, plan.classes, plan.spans, plan.y_at, plan.outside,
+      plan.tap_at, plan.lane_at, plan.phase_pixels, plan.phase_lanes, plan.masks);
+  return bytes;
+}
+
+template <class T>
 std::shared_ptr<const RowPlan<T>> plan_along_rows(const Axis& rows, const Axis& columns, const SlidingSizes& sizes) {
   if (!runs_along_rows<T>(rows, columns, sizes.channels(), sizes.filters(), sizes.groups,
                           sizes.pass == Pass::kernel_gradient))
@@ -490,6 +499,8 @@ void row_kernel_gradient(const RowPlan<T>& plan, const T* x, const T* dy, T* dw,
 
 template std::shared_ptr<const RowPlan<float>> plan_along_rows(const Axis&, const Axis&, const SlidingSizes&);
 template std::shared_ptr<const RowPlan<double>> plan_along_rows(const Axis&, const Axis&, const SlidingSizes&);
+template size_t bytes_of_plan(const RowPlan<float>&);
+template size_t bytes_of_plan(const RowPlan<double>&);
 template bool runs_folded<float>(const Axis&, const Axis&, const SlidingSizes&);
 template bool runs_folded<double>(const Axis&, const Axis&, const SlidingSizes&);
 template void SlidingSum<float>::run_along_rows(const RowPlan<float>&) const;

@@ -109,6 +109,8 @@ struct SlidingPlan {
     bool folds;
     std::shared_ptr<const RowPlan<T>> along_rows;  // null: it is not
   };
+  size_t bytes() const;
+
   const SlidingSizes sizes;
   const std::vector<Axis> rows, columns;  // together, each with each, all the pixels
   std::vector<Part> tiled, others;
@@ -142,6 +144,8 @@ struct SlidingSum {
 
 template <class T>
 std::shared_ptr<const RowPlan<T>> plan_along_rows(const Axis& rows, const Axis& columns, const SlidingSizes& sizes);
+template <class T>
+size_t bytes_of_plan(const RowPlan<T>& plan);
 template <class T>
 bool runs_folded(const Axis& rows, const Axis& columns, const SlidingSizes& sizes);
 

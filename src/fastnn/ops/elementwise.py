@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from fastnn import _core
 from fastnn._core import Tensor
 from fastnn._typing import ArrayLike, DTypeLike
@@ -197,7 +199,7 @@ def clip(x: ArrayLike, x_min: float | None, x_max: float | None) -> Tensor:
     """
     low = -math.inf if x_min is None else x_min
     high = math.inf if x_max is None else x_max
-    if not (hasattr(low, "__float__") and hasattr(high, "__float__")):
+    if not all(hasattr(bound, "__float__") and np.ndim(bound) == 0 for bound in (low, high)):
         raise TypeError(f"clip: expected numbers for x_min and x_max, got {x_min!r} and {x_max!r}")
     if not low <= high:
         raise ValueError(f"clip: expected x_min <= x_max, got {x_min} and {x_max}")
