@@ -32,6 +32,15 @@ class Few {
 
 }  // namespace
 
+std::shared_ptr<BackwardOp> BackwardOp::of(OpPtr op, std::vector<Spec> x_spec, std::vector<Spec> y_spec) const {
+  auto made = std::make_shared<BackwardOp>(std::move(op), std::move(x_spec), std::move(y_spec));
+  made->x_at = x_at;
+  made->y_at = y_at;
+  made->dy_at = dy_at;
+  made->requests = requests;
+  return made;
+}
+
 std::vector<Spec> BackwardOp::infer(Specs) const {
   std::vector<Spec> specs;
   for (const Request& r : requests) specs.push_back(x_spec_[r.x]);

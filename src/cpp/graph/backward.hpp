@@ -1,10 +1,11 @@
 // The backward of an op as an op of its own: eager, tape and program run it like any other.
 #pragma once
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "ops/op.hpp"
+#include "graph/graph.hpp"
 
 namespace fastnn {
 
@@ -28,6 +29,9 @@ class BackwardOp final : public Op {
   };
   std::vector<Request> requests;
 
+  // The same gradients of another op, or of other sizes.
+  std::shared_ptr<BackwardOp> of(OpPtr op, std::vector<Spec> x_spec, std::vector<Spec> y_spec) const;
+
   const OpPtr& op() const { return op_; }
   const std::vector<Spec>& x_spec() const { return x_spec_; }
   const std::vector<Spec>& y_spec() const { return y_spec_; }
@@ -48,5 +52,8 @@ class BackwardOp final : public Op {
   std::vector<Spec> x_spec_, y_spec_;
   std::string name_;
 };
+
+// Null if the node is of the forward pass.
+inline const BackwardOp* backward_of(const Node& node) { return dynamic_cast<const BackwardOp*>(node.op.get()); }
 
 }  // namespace fastnn

@@ -48,7 +48,6 @@ class Fuser {
       for (const Tensor& t : nodes_[n].x) readers_[t.id()].push_back(n);
     }
   }
-  static const BackwardOp* backward_of(const Node& node) { return dynamic_cast<const BackwardOp*>(node.op.get()); }
   // The one node that reads a value, and reads it once; null if others do or somebody fetches it.
   Node* sole_reader(const Tensor& t) {
     const auto found = readers_.find(t.id());
@@ -229,11 +228,7 @@ class Fuser {
     if (!of_activation || !of_activation->op()->activation() || sole_reader(dy) != &node) return;
     const Node& forward = nodes_[whole_.at(of_op->op().get())];
     if (of_activation->y_at[0] < 0 || derivative->x[of_activation->y_at[0]].id() != forward.y[0].id()) return;
-    auto op = std::make_shared<BackwardOp>(forward.op, of_op->x_spec(), of_op->y_spec());
-    op->x_at = of_op->x_at;
-    op->y_at = of_op->y_at;
-    op->dy_at = of_op->dy_at;
-    op->requests = of_op->requests;
+    auto op = of_op->of(forward.op, of_op->x_spec(), of_op->y_spec());
     for (size_t i = 0; i < op->y_at.size(); ++i)
       if (op->y_at[i] < 0 && forward.op->reads_output(i)) {
         op->y_at[i] = static_cast<int>(node.x.size());

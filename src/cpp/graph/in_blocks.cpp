@@ -18,11 +18,7 @@ OpPtr of_block(const OpPtr& op, int64_t rows, bool first) {
   std::vector<Spec> x = whole->x_spec(), y = whole->y_spec();
   x[0].shape[0] = rows;
   for (Spec& spec : y) spec.shape[0] = rows;
-  auto part = std::make_shared<BackwardOp>(whole->op(), std::move(x), std::move(y));
-  part->x_at = whole->x_at;
-  part->y_at = whole->y_at;
-  part->dy_at = whole->dy_at;
-  part->requests = whole->requests;
+  auto part = whole->of(whole->op(), std::move(x), std::move(y));
   for (auto& request : part->requests)
     if (!first && request.x > 0) request.accumulate = 0;
   return part;
@@ -85,8 +81,6 @@ std::string_view InBlocks::algorithm(Specs, Specs) const {
 }
 
 namespace {
-
-const BackwardOp* backward_of(const Node& node) { return dynamic_cast<const BackwardOp*>(node.op.get()); }
 
 bool reads_by_rows(const Node& node, size_t i) {
   const BackwardOp* const b = backward_of(node);

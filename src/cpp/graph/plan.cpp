@@ -106,7 +106,7 @@ Plan::Plan(const Graph& graph, Tensors feeds, Tensors fetched, int64_t most_rows
   for (const Node& node : nodes) {
     Step step{node.op, {}, {}, node.scope};
     calls_user |= node.op->calls_user();
-    if (const auto* backward = dynamic_cast<const BackwardOp*>(node.op.get()); backward && capacity > 0)
+    if (const auto* backward = backward_of(node); backward && capacity > 0)
       for (const Spec& spec : backward->x_spec())
         if (!spec.shape.known()) throw ValueError(cat("program: ", node.op->name(), " goes with one number of rows"));
     for (const Tensor& t : node.x) step.x.push_back(find(t));

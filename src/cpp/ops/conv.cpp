@@ -631,7 +631,7 @@ class Conv final : public Op {
       if (b.dx[0])
         conv.input_gradient<T>(b.dx[0].to.template data<T>(), b.dy[0].data<T>(), b.x[1].data<T>(), nullptr,
                                b.dx[0].accumulate, Finish<T>(b.dx[0]));
-      const int64_t n = conv.in.n, rows = block_rows(b.x_spec), block = rows > 0 ? rows : n;
+      const int64_t n = conv.in.n, rows = images_of_block(conv, b.x_spec[0].dtype), block = rows > 0 ? rows : n;
       int64_t first = 0;
       do {  // also of no images
         Convolution part = conv;
@@ -649,14 +649,7 @@ class Conv final : public Op {
   }
   bool by_rows() const override { return !moments_; }
   int64_t block_rows(Specs x) const override {
-    const Convolution conv = of(x[0], x[1].shape);
-    const int64_t depth = conv.rows.size * conv.columns.size * conv.in.channels / conv.groups;
-    if (conv.winograd || moments_ || depth > kMostBlockDepth || conv.in.n == 0) return 0;
-    const int64_t pixels = std::max<int64_t>(1, conv.out.h * conv.out.w);
-    const int64_t bytes = pixels * conv.out.channels * static_cast<int64_t>(item_size(x[0].dtype));
-    const int64_t most = std::max((kBlockBytes + bytes - 1) / bytes, (kLeastBlockPixels + pixels - 1) / pixels);
-    const int64_t blocks = (conv.in.n + most - 1) / most;  // of one size
-    return blocks > 1 ? (conv.in.n + blocks - 1) / blocks : most;
+    return by_rows() ? images_of_block(of(x[0], x[1].shape), x[0].dtype) : 0;
   }
 
  private:
@@ -688,6 +681,15 @@ class Conv final : public Op {
             w,
             k.groups,
             uses_winograd(p_, h, w, k.channels, k.filters, k.groups, x.dtype)};
+  }
+  static int64_t images_of_block(const Convolution& conv, DType dtype) {
+    const int64_t depth = conv.rows.size * conv.columns.size * conv.in.channels / conv.groups;
+    if (conv.winograd || depth > kMostBlockDepth || conv.in.n == 0) return 0;
+    const int64_t pixels = std::max<int64_t>(1, conv.out.h * conv.out.w);
+    const int64_t bytes = pixels * conv.out.channels * static_cast<int64_t>(item_size(dtype));
+    const int64_t most = std::max((kBlockBytes + bytes - 1) / bytes, (kLeastBlockPixels + pixels - 1) / pixels);
+    const int64_t blocks = (conv.in.n + most - 1) / most;  // of one size
+    return blocks > 1 ? (conv.in.n + blocks - 1) / blocks : most;
   }
 
   ConvParams p_;
