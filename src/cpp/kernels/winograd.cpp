@@ -118,10 +118,16 @@ FASTNN_INLINE void transform_tile(const WinogradTile<const T>& tile, int64_t c, 
   Vec<T> half[6][Pixels];
   const bool whole = width == kLanes<T> && tile.row_begin == 0 && tile.row_end == Pixels && tile.column_begin == 0 &&
                      tile.column_end == Pixels;
-  int widths[Pixels];  // of the rows: none of what lies outside the image is read
-#pragma GCC unroll 6
-  for (int i = 0; i < Pixels; ++i) widths[i] = i >= tile.row_begin && i < tile.row_end ? width : 0;
   const int64_t row_step = tile.row, column_step = tile.column;
+  // Of the rows: none of what lies outside the image is read, nor is its memory waited for.
+  int widths[Pixels];
+  int64_t offsets[Pixels];
+#pragma GCC unroll 6
+  for (int i = 0; i < Pixels; ++i) {
+    const bool inside = i >= tile.row_begin && i < tile.row_end;
+    widths[i] = inside ? width : 0;
+    offsets[i] = (inside ? i : tile.row_begin) * row_step;
+  }
   const T* p = tile.data + c - tile.row_begin * row_step - tile.column_begin * column_step;
 #pragma GCC unroll 1
   for (int j = 0; j < Pixels; ++j, p += column_step) {
@@ -131,7 +137,7 @@ FASTNN_INLINE void transform_tile(const WinogradTile<const T>& tile, int64_t c, 
       for (int i = 0; i < Pixels; ++i) column[i] = load(p + i * row_step);
     } else if (j >= tile.column_begin && j < tile.column_end) {
 #pragma GCC unroll 6
-      for (int i = 0; i < Pixels; ++i) column[i] = load_part(p + i * row_step, widths[i]);
+      for (int i = 0; i < Pixels; ++i) column[i] = load_part(p + offsets[i], widths[i]);
     }
     Axis(transformed, column);
 #pragma GCC unroll 6
