@@ -40,18 +40,21 @@ FASTNN_INLINE T largest_of(const T* z, int64_t n) {
   return max_lanes<T>(max<T>(max<T>(m[0], m[1]), max<T>(m[2], m[3])));
 }
 
-// Of each row the largest logit and the sum of exponentials relative to it, or 0 and the sum of probabilities.
+// Of each row the largest logit and the sum of exponentials relative to it, which are kept for the gradient unless
+// `kept` is null; or 0 and the sum of probabilities.
 template <class T>
-FASTNN_INLINE void sums(T* state, const T* y_pred, int64_t rows, int64_t classes, bool from_logits) {
+FASTNN_INLINE void sums(T* state, const T* y_pred, int64_t rows, int64_t classes, bool from_logits, T* kept) {
   constexpr int L = kLanes<T>;
   for (int64_t r = 0; r < rows; ++r) {
     const T* z = y_pred + r * classes;
     Vec<T> m{}, sum{};
     if (from_logits) {
       m = splat(largest_of(z, classes));
-      int64_t i = 0;
-      for (; i + L <= classes; i += L) sum += exp<T>(load(z + i) - m);
-      if (i < classes) sum += exp<T>(read(z + i, width_at<T>(i, classes), -kInfinity<T>) - m);
+      for_vectors<T>(classes, [&](int64_t i, int width) {
+        const Vec<T> e = exp<T>(read(z + i, width, -kInfinity<T>) - m);  // 0 beyond width
+        if (kept) write(kept + r * classes + i, e, width);
+        sum += e;
+      });
     } else {
       for (int64_t i = 0; i < classes; i += L) sum += read(z + i, width_at<T>(i, classes));
     }
@@ -138,8 +141,9 @@ struct Slope {
     return ratio(q, y) * q;
   }
   FASTNN_INLINE Vec<T> operator()(Vec<T> v, Vec<T> y, Vec<T> sum) const {
-    return from_logits ? fma(sum, exp<T>(v - m) / s, -y) : (sum - ratio(v / s, y)) / s;
+    return from_logits ? of_exponential(exp<T>(v - m), y, sum) : (sum - ratio(v / s, y)) / s;
   }
+  FASTNN_INLINE Vec<T> of_exponential(Vec<T> e, Vec<T> y, Vec<T> sum) const { return fma(sum, e / s, -y); }
 };
 
 template <class T>
@@ -147,9 +151,10 @@ FASTNN_INLINE Vec<T> one_at(int lane) {
   return as_float<T>((lanes_below<T>(lane + 1) & ~lanes_below<T>(lane)) & as_int<T>(splat(T(1))));
 }
 
-template <class T>
-FASTNN_INLINE void slopes(T* dx, const T* d_loss, const T* state, Targets<T> targets, const T* y_pred, int64_t rows,
-                          int64_t classes, bool from_logits, bool accumulate) {
+// kKept: dx holds the exponentials of logits.
+template <class T, bool kKept>
+void slopes(T* dx, const T* d_loss, const T* state, Targets<T> targets, const T* y_pred, int64_t rows, int64_t classes,
+            bool from_logits, bool accumulate) {
   constexpr int L = kLanes<T>;
   const Smooth<T> smooth(targets.smoothing, static_cast<T>(classes));
   for (int64_t r = 0; r < rows; ++r) {
@@ -170,8 +175,9 @@ FASTNN_INLINE void slopes(T* dx, const T* d_loss, const T* state, Targets<T> tar
     }
     const Vec<T> sum = splat(sum_lanes<T>(total));
     for_vectors<T>(classes, [&](int64_t i, int width) {
-      Vec<T> c = slope(read(z + i, width), target(i, width), sum) * g;
-      if (accumulate) c += read<T>(d + i, width);
+      const Vec<T> y = target(i, width);
+      Vec<T> c = (kKept ? slope.of_exponential(read<T>(d + i, width), y, sum) : slope(read(z + i, width), y, sum)) * g;
+      if (!kKept && accumulate) c += read<T>(d + i, width);
       write(d + i, c, width);
     });
   }
@@ -209,8 +215,8 @@ FASTNN_INLINE void short_slopes(T* dx, const T* d_loss, const T* state, Targets<
 template <class T>
 void cross_entropy_backward(T* dx, const T* d_loss, const T* state, Targets<T> targets, const T* y_pred, int64_t rows,
                             int64_t classes, bool from_logits, bool accumulate) {
-  (classes <= kShortRow ? short_slopes<T> : slopes<T>)(dx, d_loss, state, targets, y_pred, rows, classes, from_logits,
-                                                       accumulate);
+  (classes <= kShortRow ? short_slopes<T> : slopes<T, false>)(dx, d_loss, state, targets, y_pred, rows, classes,
+                                                              from_logits, accumulate);
 }
 
 template <class T>
@@ -219,7 +225,11 @@ void cross_entropy(T* loss, T* state, Targets<T> targets, const T* y_pred, int64
   constexpr int L = kLanes<T>;
   if (classes <= kShortRow && targets.labels && from_logits)
     return short_labels(loss, state, targets.labels, y_pred, rows, classes, dx, d_loss);
-  (classes <= kShortRow ? short_sums<T> : sums<T>)(state, y_pred, rows, classes, from_logits);
+  const bool kept = dx && from_logits && classes > kShortRow;
+  if (classes <= kShortRow)
+    short_sums(state, y_pred, rows, classes, from_logits);
+  else
+    sums(state, y_pred, rows, classes, from_logits, kept ? dx : nullptr);
   const Smooth<T> smooth(targets.smoothing, static_cast<T>(classes));
   for (int64_t r = 0; r < rows && targets.dense; ++r) {
     const T *z = y_pred + r * classes, *t = targets.dense + r * classes;
@@ -241,7 +251,10 @@ void cross_entropy(T* loss, T* state, Targets<T> targets, const T* y_pred, int64
                  v = lanes_of<T>(width, [&](int i) { return y_pred[(r + i) * classes + targets.labels[r + i]]; });
     write(loss + r, from_logits ? -((v - m) - log<T>(s)) : -log<T>(clip<T>(v / s)), width);
   }
-  if (dx) cross_entropy_backward(dx, d_loss, state, targets, y_pred, rows, classes, from_logits, false);
+  if (kept)
+    slopes<T, true>(dx, d_loss, state, targets, y_pred, rows, classes, true, false);
+  else if (dx)
+    cross_entropy_backward(dx, d_loss, state, targets, y_pred, rows, classes, from_logits, false);
 }
 
 // loss(t, z) of one element and its derivative with respect to z.

@@ -367,14 +367,20 @@ class LayerNormalization final : public Op {
       T *py = y[0].data<T>(), *mean = y[1].data<T>(), *rstd = y[2].data<T>();
       const auto& k = kernels_for<T>().norm;
       parallel_for(rows, grain_for(3 * n), [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; ++r) {
-          double m, squares;
-          k.run_moments(&m, &squares, px + r * n, n);
-          const double s = 1 / std::sqrt(squares / static_cast<double>(n) + epsilon_);
-          mean[r] = static_cast<T>(m);
-          rstd[r] = static_cast<T>(s);
-          const T shift = static_cast<T>((static_cast<double>(mean[r]) - m) * s);
-          k.layer_forward(py + r * n, px + r * n, mean[r], rstd[r], shift, gamma, beta, n);
+        constexpr int64_t kPair = 2;  // the moments of one row wait for less beside those of another
+        for (int64_t first = begin; first < end; first += kPair) {
+          const int64_t last = std::min(first + kPair, end);
+          T shift[kPair];
+          for (int64_t r = first; r < last; ++r) {
+            double m, squares;
+            k.run_moments(&m, &squares, px + r * n, n);
+            const double s = 1 / std::sqrt(squares / static_cast<double>(n) + epsilon_);
+            mean[r] = static_cast<T>(m);
+            rstd[r] = static_cast<T>(s);
+            shift[r - first] = static_cast<T>((static_cast<double>(mean[r]) - m) * s);
+          }
+          for (int64_t r = first; r < last; ++r)
+            k.layer_forward(py + r * n, px + r * n, mean[r], rstd[r], shift[r - first], gamma, beta, n);
         }
       });
     });
