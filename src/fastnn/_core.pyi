@@ -493,7 +493,7 @@ def argmax(x: typing.Any, axis: typing.Any = None, keepdims: bool = False) -> Te
     ...
 def argmin(x: typing.Any, axis: typing.Any = None, keepdims: bool = False) -> Tensor:
     ...
-def assign_all(variables: collections.abc.Sequence[Variable], values: collections.abc.Sequence[Tensor]) -> None:
+def assign_all(variables: list[Variable], values: list[Tensor]) -> None:
     """
     Overwrite each variable's values.
     """

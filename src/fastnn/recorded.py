@@ -76,8 +76,8 @@ class scope:
 
 @dataclass(frozen=True)
 class Run:
-    """A program, what to do before it runs, what makes the results of its list of tensors (None: its only one), and the
-    Python functions that it calls."""
+    """A program, what to do before it runs, what makes the results of its list of tensors (None: its only one, or no
+    more than an empty tuple), and the Python functions that it calls."""
 
     program: Program
     hooks: list[Callable[[], object]]
@@ -238,6 +238,6 @@ class Recorded:
         fetches = [leaf if isinstance(leaf, Tensor) else Tensor(leaf) for leaf in leaves(results)]
         # Only the form is kept: the placeholders would keep the graph.
         form = rebuild(results, iter([None] * len(fetches)))
-        assemble = None if single else lambda values: rebuild(form, iter(values))
+        assemble = None if single or form == () else lambda values: rebuild(form, iter(values))
         program = Program(graph, feeds, fetches, capacity, self._arenas)
         return Run(program, hooks, assemble, graph.functions)

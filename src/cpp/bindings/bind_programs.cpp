@@ -142,7 +142,7 @@ class Programs {
   }
 
   // run: has `program`, `hooks` (called before each run) and `assemble` (makes the results of a list of tensors; None
-  // for a single one).
+  // for a single one or none).
   void put(const py::bytes& signature, const py::object& run) {
     auto entry = std::make_shared<Entry>();
     entry->run = run;
@@ -237,7 +237,7 @@ class Programs {
     }
     entry.feeds = std::move(feeds);
     auto object = [&](Tensor& t) { return arrays ? py::object(as_array(t, true)) : py::cast(std::move(t)); };
-    if (entry.assemble.is_none()) return object(results[0]);
+    if (entry.assemble.is_none()) return results.empty() ? py::object(py::tuple()) : object(results[0]);
     py::list objects;
     for (Tensor& t : results) objects.append(object(t));
     return entry.assemble(std::move(objects));
