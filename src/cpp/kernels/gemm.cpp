@@ -83,6 +83,10 @@ void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j, Ahead<T>& ah
     int64_t k = 0;
     do {
       const int64_t depth = g.k - k < chain ? g.k - k : chain;
+      if (g.c_is_far)
+        for (int r = 0; r < MR; ++r)
+          for (int at = 0; at < NV * kVectorBytes; at += 64)
+            __builtin_prefetch(reinterpret_cast<const char*>(c + r * c_row) + at, 0, 2);
       Vec<T> acc[MR][NV] = {};
       for (int64_t t = 0; t < g.taps; ++t) {
         if (__builtin_expect(ahead.at < ahead.end, 0)) ahead();

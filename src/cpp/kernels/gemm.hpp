@@ -24,7 +24,8 @@ struct GemmArgs {
   int64_t c_row;
   const T* bias;  // (N) or null
   bool accumulate;
-  int64_t chain = 0;  // or 0: all of k
+  int64_t chain = 0;      // or 0: all of k
+  bool c_is_far = false;  // and has to be read: the rows of a tile are asked for before its sums begin
   // What the caller reads next: brought into L2 line by line between the taps, where a burst of so many would wait.
   const T* ahead = nullptr;
   int64_t ahead_size = 0;
