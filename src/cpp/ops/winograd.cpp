@@ -325,7 +325,8 @@ void WinogradKernelGradient<T>::run() const {
               .c = u + p * u_point,
               .c_row = u_row,
               .bias = nullptr,
-              .accumulate = add});
+              .accumulate = add,
+              .c_is_far = add});
   };
   // to, channels [c0, c0 + channels) and filters [f0, f0 + filters) of a kernel.
   auto transform_back = [&](T* to, const T* u, int64_t c0, int64_t channels, int64_t f0, int64_t filters, bool add) {
