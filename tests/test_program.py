@@ -279,39 +279,6 @@ def test_the_derivative_of_an_activation_is_part_of_what_makes_its_gradient():
         np.testing.assert_array_equal(np.asarray(a), np.asarray(e))
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_a_loss_and_its_gradient_are_one_step(weighted):
-    rng = np.random.default_rng(0)
-    w = Variable(rng.standard_normal((3, 5)).astype(np.float32))
-
-    def step(x, y, weight):
-        with GradientTape() as tape:
-            loss = ops.sparse_categorical_crossentropy(
-                y, ops.dense(x, w), from_logits=True, sample_weight=weight if weighted else None
-            )
-        return loss, tape.gradient(loss, w)
-
-    graph = fastnn.Graph()
-    feeds = [
-        graph.placeholder(s, d)
-        for s, d in [((9, 3), "float32"), ((9,), "int64"), ((9,), "float32")]
-    ]
-    with graph:
-        fetches = step(*feeds)
-    program = _core.Program(graph, feeds, list(fetches))
-    assert [n for n in names(program) if "crossentropy" in n] == [
-        "sparse_categorical_crossentropy+gradient"
-    ]
-    assert "fill_like" not in names(program)
-    values = [
-        rng.standard_normal((9, 3)).astype(np.float32),
-        rng.integers(0, 5, 9),
-        rng.random(9).astype(np.float32),
-    ]
-    for e, a in zip(step(*values), program.run(values), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(e))
-
-
 def check_against_eager(make, *values):
     """make() gives a step with variables of its own; the program of one gives the bits of the other."""
     expected = make()(*map(fastnn.Tensor, values))
@@ -323,6 +290,40 @@ def check_against_eager(make, *values):
     for e, a in zip(expected, program.run(values), strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(e))
     return program
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("classes", [5, 32, 33, 100])  # a row in each lane up to 32
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_loss_and_its_gradient_are_one_step(sparse, classes, weighted):
+    rng = np.random.default_rng(0)
+    w = Variable(rng.standard_normal((3, classes)).astype(np.float32))
+    if sparse:
+        name, options = "sparse_categorical_crossentropy", {}
+        y = rng.integers(0, classes, 9)
+    else:
+        name, options = "categorical_crossentropy", {"label_smoothing": 0.1}
+        y = rng.dirichlet(np.ones(classes), 9).astype(np.float32)
+
+    def step(x, y, weight):
+        with GradientTape() as tape:
+            loss = getattr(ops, name)(
+                y,
+                ops.dense(x, w),
+                from_logits=True,
+                sample_weight=weight if weighted else None,
+                **options,
+            )
+        return loss, tape.gradient(loss, w)
+
+    values = [
+        rng.standard_normal((9, 3)).astype(np.float32),
+        y,
+        rng.random(9).astype(np.float32),
+    ]
+    program = check_against_eager(lambda: step, *values)
+    assert [n for n in names(program) if "crossentropy" in n] == [f"{name}+gradient"]
+    assert "fill_like" not in names(program)
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (1, 1), (0, 3), (37, 41, 53), (300, 1001)])
