@@ -40,7 +40,7 @@ class Row:
     forward: float  # bytes
     backward: float = 0.0  # bytes; 0: there is none, or it is part of the forward pass
     elements: int = 0  # of the forward pass, where cycles count
-    cycles: float | None = None  # target
+    cycles: float | None = None  # target of either pass
     copies: bool = True  # moves memory and does little else
 
 
@@ -205,7 +205,7 @@ def report(rows: Sequence[Row], what: str, inside: bool, threads: int, repeats: 
             if row.elements and threads == 1:
                 per_element = 1e9 * ghz * time / row.elements
                 cycles = f"{per_element:5.2f}"
-                if row.cycles and not direction:
+                if row.cycles:
                     cycles += f" (<= {row.cycles})"
                     met |= per_element <= row.cycles
             print(
