@@ -161,11 +161,11 @@ template <class Body>
 void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
   // The first runs are on one thread; of a step that looks long, which may run but once, all but the second are with a
   // team: the very first touches its memory for the first time and decides nothing. Then the faster of the two is
-  // taken, as last measured, and the other is tried now and then, one thread more rarely if it was much slower: beside
-  // other work on the machine two threads that wait for each other can lose to one. A slow run or two (the first after
-  // a pause, beside workers of others that spin on for a while) decide nothing: what is noted follows the median, by an
-  // eighth a run at most. What is tried counts by its best of a few runs.
-  constexpr int kPeriod = 64, kLongPeriod = 512, kTrialBegin = 8, kTrialEnd = 11;
+  // taken, as last measured, and the other is tried now and then, one thread later and more rarely if it was much
+  // slower: beside other work on the machine two threads that wait for each other can lose to one. A slow run or two
+  // (the first after a pause, beside workers of others that spin on for a while) decide nothing: what is noted follows
+  // the median, by an eighth a run at most. What is tried counts by its best of a few runs.
+  constexpr int kPeriod = 64, kLongPeriod = 512, kTrialBegin = 8, kTrialRuns = 3;
   constexpr double kFewRows = 1.0 / 16, kMuch = 1.25, kStep = 1.125, kNever = std::numeric_limits<double>::infinity();
   const double share = rows > 0 ? static_cast<double>(rows) / static_cast<double>(plan_.capacity) : 1;
   const int timed = timed_.load(std::memory_order_relaxed);
@@ -174,8 +174,10 @@ void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
   const bool can = !plan_.calls_user && num_threads() > 1, first = timed < kFirstRuns;
   const bool may = can && !first && serial * share >= team_pays;
   const bool measured = share > kFewRows && (first || may);
-  const int turn = timed % (with_others > 0 && serial > kMuch * with_others ? kLongPeriod : kPeriod);
-  const bool trial = may && measured && turn >= kTrialBegin && turn < kTrialEnd;
+  const bool much = with_others > 0 && serial > kMuch * with_others;
+  const int turn = timed % (much ? kLongPeriod : kPeriod), begin = much ? kLongPeriod - kTrialRuns : kTrialBegin;
+  const bool trial = may && measured && turn >= begin && turn < begin + kTrialRuns;
+  const bool last_trial = trial && turn == begin + kTrialRuns - 1;
   const bool team = first ? can && looks_long_ && timed != 1 : may && (with_others < serial) != trial;
 
   int64_t steps = 0;
@@ -193,9 +195,9 @@ void Program::run_steps(double team_pays, const Body& body, int64_t rows) {
   double noted = before == 0 ? now : first ? std::min(before, now) : std::clamp(now, before / kStep, before * kStep);
   if (trial) {
     noted = std::min(now, tried_seconds_.load(std::memory_order_relaxed));
-    tried_seconds_.store(turn == kTrialEnd - 1 ? kNever : noted, std::memory_order_relaxed);
+    tried_seconds_.store(last_trial ? kNever : noted, std::memory_order_relaxed);
   }
-  if (!trial || turn == kTrialEnd - 1) (team ? team_seconds_ : serial_seconds_).store(noted, std::memory_order_relaxed);
+  if (!trial || last_trial) (team ? team_seconds_ : serial_seconds_).store(noted, std::memory_order_relaxed);
   timed_.store(timed == INT_MAX ? kFirstRuns : timed + 1, std::memory_order_relaxed);
 }
 
