@@ -36,9 +36,9 @@ constexpr int64_t kFmaPerWork = 32;
 constexpr int64_t kAliasBytes = 4096;
 constexpr int64_t kCopyRows = 6;
 constexpr int64_t kCopyPanels = 8;
-// What C starts with is asked for a tile ahead where so much of it was written since that L2 has lost it (float64, 1024
-// x 1024 x 1024 with AVX-512: from 77 % of the peak to 87 %; into L1 twelve rows a power of two apart would push each
-// other out).
+// What a tile of C starts with is asked for before its sums begin where so much of C was written since that L2 has lost
+// it (float64, 1024 x 1024 x 1024 with AVX-512: from 77 % of the peak to 87 %; into L1 twelve rows a power of two apart
+// would push each other out).
 constexpr int64_t kFarBytes = 512 * 1024;
 // C^T = B^T A^T pays where a product leaves so many thirds of a vector idle: one where the rows of A^T are rows in
 // memory (128 x 2 x 64: 1.4 us, 0.35 turned), two where they have to be packed.
