@@ -278,18 +278,19 @@ void layer_backward(T* dx, const T* dy, const T* x, T mean, T rstd, const T* gam
       &sum, &product);
   const Vec<T> m1 = splat(static_cast<T>(sum / static_cast<double>(n)));
   const Vec<T> m2 = splat(static_cast<T>(product / static_cast<double>(n)));
-  for (int64_t i = 0; i < n; i += kLanes<T>) {
-    const int width = width_at<T>(i, n);
+  for_vectors<T>(n, [&](int64_t i, int width) {
     const Vec<T> x_hat = (read(x + i, width) - m) * s;
     Vec<T> d = s * fma(-x_hat, m2, gradient(i, width) - m1);
     if (accumulate) d += read<T>(dx + i, width);
     write(dx + i, d, width);
-  }
+  });
 }
 
 template <class T>
 void layer_parameters(T* dgamma, T* dbeta, const T* dy, const T* x, T mean, T rstd, int64_t n) {
   const Vec<T> m = splat(mean), s = splat(rstd);
+  // The first to touch a row. Made shorter by for_vectors it only waits for more of it at once (rows of 512 in 34 MB,
+  // AVX-512: 1.0 to 1.2 times as long).
   for (int64_t i = 0; i < n; i += kLanes<T>) {
     const int width = width_at<T>(i, n);
     const Vec<T> g = read(dy + i, width);
