@@ -505,3 +505,51 @@ def test_a_gradient_has_one_number_of_rows():
         gradient = tape.gradient(y, w)
     with pytest.raises(ValueError, match="conv2d_backward goes with one number of rows"):
         _core.Program(graph, [x], [gradient], 16)
+
+
+RESIDUALS = {  # of x and w, where x is added to or read beside its sum
+    "beside itself": lambda x, w: x + ops.conv2d(x, w, padding="same"),
+    "to the left": lambda x, w: ops.conv2d(x, w, padding="same") + x,
+    "twice": lambda x, w: x + ops.conv2d(x, w, padding="same") + ops.conv2d(x, w, padding="same"),
+    "with itself": lambda x, w: x + x,
+    "subtracted": lambda x, w: x - ops.tanh(x),
+    "of products": lambda x, w: x * x + ops.conv2d(x, w, padding="same") * x,
+    "in relus": lambda x, w: ops.relu(ops.relu(x) + ops.conv2d(ops.relu(x), w, padding="same")),
+    "broadcast": lambda x, w: x + ops.mean(ops.conv2d(x, w, padding="same"), axis=0, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("name", RESIDUALS)
+def test_the_gradients_of_a_sum_are_the_one_it_was_given(name):
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((2, 4, 6, 6, 3), dtype=np.float32)
+    w = Variable(rng.standard_normal((3, 3, 3, 3)).astype(np.float32))
+
+    def make():
+        def step(x, dy):
+            with GradientTape() as tape:
+                tape.watch(x)
+                y = ops.tanh(RESIDUALS[name](x, w))  # its gradient is nobody's but the sum's
+            return [y, *(g for g in tape.gradient(y, [x, w], output_gradients=dy) if g is not None)]
+
+        return step
+
+    program = check_against_eager(make, x, dy)
+    adds = name in ("twice", "broadcast")  # to an earlier gradient, or up
+    assert ("add_backward" in program.dump()) == adds
+
+
+def test_the_gradient_of_a_sum_can_be_fetched():
+    x = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
+
+    def make():
+        def step(x):
+            with GradientTape() as tape:
+                tape.watch(x)
+                a, b = ops.exp(x), ops.tanh(x)
+                y = a + b
+            return tape.gradient(y, [a, b, x], output_gradients=x * x)
+
+        return step
+
+    check_against_eager(make, x)

@@ -21,6 +21,7 @@ class Fuser {
   std::vector<Node> run() {
     for (size_t n = 0; n < nodes_.size(); ++n) fold(n);
     for (size_t n = 0; n < nodes_.size(); ++n) loss_with_gradient(n);
+    for (size_t n = 0; n < nodes_.size(); ++n) gradient_as_it_came(n);
     for (size_t n = 0; n < nodes_.size(); ++n) relu_after_pool(n);
     for (size_t n = 0; n < nodes_.size(); ++n) activation_into_reader(n);
     for (size_t n = 0; n < nodes_.size(); ++n) activation_into_producer(n);
@@ -131,6 +132,37 @@ class Fuser {
       index();
       return;
     }
+  }
+
+  // The gradients of a sum are the one it was given, and are read where that lies. Whoever adds to one of them while
+  // the other is still wanted gets a copy in the plan.
+  void gradient_as_it_came(size_t n) {
+    Node& node = nodes_[n];
+    const BackwardOp* whole = dead_[n] ? nullptr : backward_of(node);
+    if (!whole) return;
+    const Tensor dy = node.x[whole->dy_at[0]];
+    auto op = std::make_shared<BackwardOp>(*whole);
+    op->requests.clear();
+    std::vector<Tensor> y;
+    for (size_t k = 0; k < node.y.size(); ++k) {
+      const auto& request = whole->requests[k];
+      const Tensor& dx = node.y[k];
+      const bool same = whole->op()->passes_gradient(request.x) && request.accumulate < 0 &&
+                        whole->x_spec()[request.x] == dy.spec() && !fetched_.contains(dx.id());
+      if (!same) {
+        op->requests.push_back(request);
+        y.push_back(dx);
+        continue;
+      }
+      for (const size_t reader : readers_[dx.id()])
+        for (Tensor& t : nodes_[reader].x)
+          if (t.id() == dx.id()) t = dy;
+    }
+    if (y.size() == node.y.size()) return;
+    dead_[n] = y.empty();
+    node.y = std::move(y);
+    node.op = std::move(op);
+    index();
   }
 
   // pool(relu(x)) = relu(pool(x)), and the same backwards: relu and its derivative on a quarter of the values, and x

@@ -175,8 +175,9 @@ std::vector<Spec> Plan::specs_for(int64_t rows) const {
   return specs;
 }
 
-// Memory is shared by views, and by accumulations whose start nobody reads afterwards; other accumulations get a copy
-// to start from. An output also takes the memory of an input that the step reads last, where the op allows it.
+// Memory is shared by views, and by accumulations whose start nobody reads afterwards or beside it; other accumulations
+// get a copy to start from. An output also takes the memory of an input that the step reads last, where the op allows
+// it.
 void Plan::share_memory() {
   // Where each value is read last; a fetch is read by the copy that follows the last step.
   const int end = static_cast<int>(steps.size());
@@ -194,7 +195,9 @@ void Plan::share_memory() {
       const int from = step.op->is_view() ? 0 : step.op->in_place_of(i);
       if (from < 0) continue;
       int& x = step.x[from];
-      if (!step.op->is_view() && (values[values[x].root].place != Place::arena || root_last[values[x].root] > s)) {
+      const int root = values[x].root;
+      const auto reads = std::count_if(step.x.begin(), step.x.end(), [&](int v) { return values[v].root == root; });
+      if (!step.op->is_view() && (values[root].place != Place::arena || root_last[root] > s || reads > 1)) {
         Value copy;
         copy.spec = values[x].spec;
         copy.root = static_cast<int>(values.size());

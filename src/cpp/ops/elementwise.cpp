@@ -136,6 +136,9 @@ class BinaryOp final : public Op {
   }
   bool may_overwrite(size_t, size_t) const override { return true; }
   bool gradient_may_overwrite(size_t, bool last) const override { return last; }
+  bool passes_gradient(size_t i) const override {
+    return kind_ == Binary::add || (kind_ == Binary::subtract && i == 0);
+  }
   std::vector<Spec> infer(Specs x) const override {
     if (x[0].dtype != x[1].dtype)
       throw TypeError(cat(name(), ": expected two operands of one dtype, got ", x[0].dtype, " and ", x[1].dtype));

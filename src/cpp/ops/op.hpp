@@ -77,6 +77,8 @@ class Op {
   // Whether the gradient of one input reads another: where not, a large input can be forgotten between the two.
   virtual bool gradient_reads(size_t /*of*/, size_t input) const { return reads_input(input); }
   virtual bool finishes_gradient(size_t /*input*/) const { return false; }
+  // The gradient of this input is dy itself where their shapes are the same.
+  virtual bool passes_gradient(size_t /*input*/) const { return false; }
   // relu before the op is relu after it, for y[0] and for the gradient.
   virtual bool commutes_with_relu() const { return false; }
   // An output may take the memory of an input of its size that nobody reads any more.
