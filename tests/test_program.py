@@ -553,3 +553,22 @@ def test_the_gradient_of_a_sum_can_be_fetched():
         return step
 
     check_against_eager(make, x)
+
+
+@pytest.mark.parametrize("view", [False, True])
+def test_the_gradient_of_a_sum_is_what_a_variable_held_when_it_was_taken(view):
+    def make():
+        v = Variable(np.arange(6, dtype=np.float32).reshape(2, 3))
+
+        def step(x):
+            with GradientTape() as tape:
+                tape.watch(x)
+                a = ops.exp(x)
+                y = ops.reshape(a + x, (3, 2)) if view else a + x
+            g = tape.gradient(y, a, output_gradients=ops.reshape(v, (3, 2)) if view else v)
+            v.assign_add(np.ones((2, 3), np.float32))
+            return [g * 2.0, v * 1.0]
+
+        return step
+
+    check_against_eager(make, np.ones((2, 3), np.float32))

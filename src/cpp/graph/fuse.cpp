@@ -64,11 +64,14 @@ class Fuser {
     return t.shape().known() && t.bytes() >= kLarge;
   }
   size_t number(const Node* node) const { return static_cast<size_t>(node - nodes_.data()); }
+  Tensor behind_views(Tensor t) {
+    for (const Node* from = producer(t); from && from->op->is_view(); from = producer(t)) t = from->x[0];
+    return t;
+  }
   // Whether node `first` can read what node `last` does: it is there, and no variable is written in between.
   bool is_there(Tensor t, size_t first, size_t last) {
-    const Node* from = producer(t);
-    if (from && number(from) >= first) return false;
-    for (; from && from->op->is_view(); from = producer(t)) t = from->x[0];
+    if (const Node* from = producer(t); from && number(from) >= first) return false;
+    t = behind_views(t);
     if (!t.has_data()) return true;
     for (size_t n = first; n < last; ++n)
       for (size_t i = 0; i < nodes_[n].op->writes(nodes_[n].x.size()); ++i)
@@ -141,6 +144,7 @@ class Fuser {
     const BackwardOp* whole = dead_[n] ? nullptr : backward_of(node);
     if (!whole) return;
     const Tensor dy = node.x[whole->dy_at[0]];
+    if (behind_views(dy).has_data()) return;  // a variable may be written before somebody reads the gradient
     auto op = std::make_shared<BackwardOp>(*whole);
     op->requests.clear();
     std::vector<Tensor> y;
