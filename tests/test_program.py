@@ -572,3 +572,34 @@ def test_the_gradient_of_a_sum_is_what_a_variable_held_when_it_was_taken(view):
         return step
 
     check_against_eager(make, np.ones((2, 3), np.float32))
+
+
+@pytest.mark.parametrize("activation", [ops.relu, ops.tanh, ops.sigmoid])
+@pytest.mark.parametrize("added", [False, True])
+def test_a_gradient_that_the_derivative_of_an_activation_reads_too_is_not_overwritten(
+    activation, added
+):
+    def step(x):
+        with GradientTape() as tape:
+            tape.watch(x)
+            r = activation(x * 1.5)
+            y = ops.batch_normalization_training(r)[0]
+            if added:
+                y = y + x * 2.0
+        return [tape.gradient(y, x, output_gradients=r)]
+
+    x = np.random.default_rng(0).standard_normal((8, 5)).astype(np.float32)
+    check_against_eager(lambda: step, x)
+
+
+def test_the_gradient_of_a_sum_over_open_rows_has_one_number_of_rows():
+    graph = fastnn.Graph()
+    x = graph.placeholder((None, 3))
+    with graph:
+        with GradientTape() as tape:
+            tape.watch(x)
+            twice = ops.concatenate([x, x], axis=0)
+            y = x + ops.stop_gradient(twice)
+        gradient = tape.gradient(y, x, output_gradients=ops.exp(twice)) * 2.0
+    with pytest.raises(ValueError, match="add_backward goes with one number of rows"):
+        _core.Program(graph, [x], [gradient], 1)

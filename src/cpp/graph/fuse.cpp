@@ -151,7 +151,7 @@ class Fuser {
     for (size_t k = 0; k < node.y.size(); ++k) {
       const auto& request = whole->requests[k];
       const Tensor& dx = node.y[k];
-      const bool same = whole->op()->passes_gradient(request.x) && request.accumulate < 0 &&
+      const bool same = whole->op()->passes_gradient(request.x) && request.accumulate < 0 && dy.shape().known() &&
                         whole->x_spec()[request.x] == dy.spec() && !fetched_.contains(dx.id());
       if (!same) {
         op->requests.push_back(request);

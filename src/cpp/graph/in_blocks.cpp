@@ -171,8 +171,11 @@ std::vector<Node> in_blocks(std::vector<Node> nodes, Tensors fetches) {
       const auto here =
           std::count_if(node.x.begin(), node.x.end(), [&](const Tensor& t) { return t.id() == first.y[0].id(); });
       const BackwardOp* const of = backward_of(node);
-      const bool fits = b ? of && node.x[of->dy_at[0]].id() == first.y[0].id() && (block = rows_of_block(node)) > 0
-                          : !of && node.op->by_rows() && node.x[0].id() == first.y[0].id();
+      const int64_t rows = b && of ? rows_of_block(node) : block;
+      const bool fits =
+          b ? of && node.x[of->dy_at[0]].id() == first.y[0].id() && rows > 0 && (block == 0 || rows == block)
+            : !of && node.op->by_rows() && node.x[0].id() == first.y[0].id();
+      block = rows;
       if (!fits || here != 1 || !known(node)) return {0, 0};
       --left;
     }

@@ -176,8 +176,8 @@ std::vector<Spec> Plan::specs_for(int64_t rows) const {
 }
 
 // Memory is shared by views, and by accumulations whose start nobody reads afterwards or beside it; other accumulations
-// get a copy to start from. An output also takes the memory of an input that the step reads last, where the op allows
-// it.
+// get a copy to start from. An output also takes the memory of an input that the step reads last and once, where the op
+// allows it: what it writes it must not want as another input.
 void Plan::share_memory() {
   // Where each value is read last; a fetch is read by the copy that follows the last step.
   const int end = static_cast<int>(steps.size());
@@ -191,13 +191,16 @@ void Plan::share_memory() {
   for (size_t v = 0; v < values.size(); ++v) root_last[v] = last_read[v];
   for (int s = 0; s < end; ++s) {
     Step& step = steps[s];
+    const auto reads_once = [&](int root) {
+      return std::count_if(step.x.begin(), step.x.end(), [&](int v) { return values[v].root == root; }) == 1;
+    };
     for (size_t i = 0; i < step.y.size(); ++i) {
       const int from = step.op->is_view() ? 0 : step.op->in_place_of(i);
       if (from < 0) continue;
       int& x = step.x[from];
       const int root = values[x].root;
-      const auto reads = std::count_if(step.x.begin(), step.x.end(), [&](int v) { return values[v].root == root; });
-      if (!step.op->is_view() && (values[root].place != Place::arena || root_last[root] > s || reads > 1)) {
+      const bool others = root_last[root] > s || !reads_once(root);
+      if (!step.op->is_view() && (values[root].place != Place::arena || others)) {
         Value copy;
         copy.spec = values[x].spec;
         copy.root = static_cast<int>(values.size());
@@ -216,7 +219,7 @@ void Plan::share_memory() {
       if (target.root != step.y[i]) continue;
       for (size_t j = 0; j < step.x.size(); ++j) {
         const int root = values[step.x[j]].root;
-        const bool free = values[root].place == Place::arena && root_last[root] <= s &&
+        const bool free = values[root].place == Place::arena && root_last[root] <= s && reads_once(root) &&
                           bytes_of(values[root].spec) == bytes_of(target.spec);
         if (!free || !step.op->may_overwrite(i, j)) continue;
         target.root = root;
