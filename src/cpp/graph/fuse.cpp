@@ -144,9 +144,8 @@ class Fuser {
     const BackwardOp* whole = dead_[n] ? nullptr : backward_of(node);
     if (!whole) return;
     const Tensor dy = node.x[whole->dy_at[0]];
-    if (behind_views(dy).has_data()) return;  // a variable may be written before somebody reads the gradient
-    auto op = std::make_shared<BackwardOp>(*whole);
-    op->requests.clear();
+    if (behind_views(dy).has_data()) return;    // a variable may be written before somebody reads the gradient
+    std::vector<BackwardOp::Request> requests;  // that are left
     std::vector<Tensor> y;
     for (size_t k = 0; k < node.y.size(); ++k) {
       const auto& request = whole->requests[k];
@@ -154,7 +153,7 @@ class Fuser {
       const bool same = whole->op()->passes_gradient(request.x) && request.accumulate < 0 && dy.shape().known() &&
                         whole->x_spec()[request.x] == dy.spec() && !fetched_.contains(dx.id());
       if (!same) {
-        op->requests.push_back(request);
+        requests.push_back(request);
         y.push_back(dx);
         continue;
       }
@@ -163,6 +162,8 @@ class Fuser {
           if (t.id() == dx.id()) t = dy;
     }
     if (y.size() == node.y.size()) return;
+    auto op = std::make_shared<BackwardOp>(*whole);
+    op->requests = std::move(requests);
     dead_[n] = y.empty();
     node.y = std::move(y);
     node.op = std::move(op);
