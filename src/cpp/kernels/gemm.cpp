@@ -19,11 +19,11 @@ constexpr int kColumns = kVectors * kLanes<T>;
 // s and p + 2 * s: a pointer for each of twelve rows does not fit into the registers. The empty asm keeps the compiler
 // from making one of them. Two k a turn: AVX-512 gains 4 % on one a
 // turn, and nothing on four; sixteen registers do not suffice for it.
-template <class T, int MR, int NV, bool kPart>
+template <class T, int MR, int NV, bool kPackedA, bool kPart>
 FASTNN_INLINE void multiply(Vec<T> (&acc)[MR][NV], const T* a, const T* b, int64_t depth, const GemmArgs<T>& g,
                             int last) {
-  constexpr int kThrees = (MR + 2) / 3;
-  const int64_t a_row = g.a_row, a_col = g.a_col, b_row = g.b_row, b_panel = g.b_panel;
+  constexpr int kThrees = kPackedA ? 1 : (MR + 2) / 3, kOfPointer = kPackedA ? MR : 3;
+  const int64_t a_row = kPackedA ? 1 : g.a_row, a_col = kPackedA ? MR : g.a_col, b_row = g.b_row, b_panel = g.b_panel;
   const T* rows[kThrees];
   for (int q = 0; q < kThrees; ++q) rows[q] = a + 3 * q * a_row;
   auto step = [&]() __attribute__((always_inline)) {
@@ -35,7 +35,7 @@ FASTNN_INLINE void multiply(Vec<T> (&acc)[MR][NV], const T* a, const T* b, int64
     }
 #pragma GCC unroll 12
     for (int r = 0; r < MR; ++r) {
-      const Vec<T> x = splat(rows[r / 3][r % 3 * a_row]);
+      const Vec<T> x = splat(rows[r / kOfPointer][r % kOfPointer * a_row]);
 #pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) acc[r][v] = fma(x, bs[v], acc[r][v]);
     }
@@ -72,7 +72,7 @@ struct Ahead {
 };
 
 // Rows [i, end) in tiles of MR, all of the NV vectors of columns from j on.
-template <class T, int MR, int NV>
+template <class T, int MR, int NV, bool kPackedA = false>
 void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j, Ahead<T>& ahead) {
   const int64_t columns = g.n - j;
   const bool part = columns < NV * kLanes<T>;
@@ -90,12 +90,12 @@ void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j, Ahead<T>& ah
       Vec<T> acc[MR][NV] = {};
       for (int64_t t = 0; t < g.taps; ++t) {
         if (__builtin_expect(ahead.at < ahead.end, 0)) ahead();
-        const T* const a = g.a[t] + i * g.a_row + k * g.a_col;
+        const T* const a = kPackedA ? g.a[0] + i * g.k : g.a[t] + i * g.a_row + k * g.a_col;
         const T* const b = g.b[t] + b_offset + k * g.b_row;
         if (!part || g.b_padded)
-          multiply<T, MR, NV, false>(acc, a, b, depth, g, last);
+          multiply<T, MR, NV, kPackedA, false>(acc, a, b, depth, g, last);
         else
-          multiply<T, MR, NV, true>(acc, a, b, depth, g, last);
+          multiply<T, MR, NV, kPackedA, true>(acc, a, b, depth, g, last);
       }
       const bool accumulate = g.accumulate || k > 0;
       k += chain;
@@ -138,34 +138,60 @@ void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j, Ahead<T>& ah
 template <class T>
 using TilesFn = void (*)(const GemmArgs<T>&, int64_t, int64_t, int64_t, Ahead<T>&);
 
+// How rows are cut into tiles: `whole` rows in tiles of kRows, then one of `first` and one of `second`, either of which
+// may be empty. Fewer than eight sums would wait for their multiply-adds, one to three rows, or seven of a single
+// vector: behind others these share rows with the last whole tile (16 x 16 x 64: 8 + 8 rows take 0.9 of the time of 12
+// + 4).
+struct RowTiles {
+  static constexpr int64_t kFew = 3;
+  int64_t whole, first, second;
+
+  RowTiles(int64_t m, bool narrow) : whole(m / kRows * kRows) {
+    int64_t rest = m - whole;
+    if (rest > 0 && rest <= (narrow ? 7 : kFew) && whole > 0) {
+      whole -= kRows;
+      rest += kRows;
+    }
+    first = rest > kRows ? (rest + 1) / 2 : rest;
+    second = rest - first;
+  }
+};
+
+template <class T, int... MR>
+void run_packed(const GemmArgs<T>& g) {
+  constexpr TilesFn<T> of_rows[][sizeof...(MR) + 1] = {{nullptr, tiles<T, MR, 1, true>...},
+                                                       {nullptr, tiles<T, MR, kVectors, true>...}};
+  Ahead<T> ahead(g);
+  const RowTiles rows(g.m, false);
+  const int64_t last = rows.whole + rows.first;
+  for (int64_t j = 0; j < g.n; j += kColumns<T>) {
+    const auto& of_width = of_rows[g.n - j > kLanes<T>];
+    if (rows.whole > 0) of_width[kRows](g, 0, rows.whole, j, ahead);
+    if (rows.first > 0) of_width[rows.first](g, rows.whole, last, j, ahead);
+    if (rows.second > 0) of_width[rows.second](g, last, g.m, j, ahead);
+  }
+}
+
 template <class T, int... MR>
 void run_tiles(const GemmArgs<T>& g) {
   constexpr TilesFn<T> of_rows[][sizeof...(MR) + 1] = {{nullptr, tiles<T, MR, 1>...},
                                                        {nullptr, tiles<T, MR, kVectors>...}};
-  // Fewer than eight sums would wait for their multiply-adds: one to three rows, or seven of a single vector. Behind
-  // others these share rows with the last whole tile (16 x 16 x 64: 8 + 8 rows take 0.9 of the time of 12 + 4); if
-  // there are no others, one to three take more columns at a time.
-  constexpr int64_t kFew = 3;
   Ahead<T> ahead(g);
-  int64_t whole = g.m / kRows * kRows, rest = g.m - whole;
-  const bool few = rest > 0 && rest <= (g.n > kLanes<T> ? kFew : 7);
-  if (few && whole > 0) {
-    whole -= kRows;
-    rest += kRows;
-  }
-  if (whole > 0)
-    for (int64_t j = 0; j < g.n; j += kColumns<T>) of_rows[g.n - j > kLanes<T>][kRows](g, 0, whole, j, ahead);
-  if (rest == 0) return;
+  const RowTiles rows(g.m, g.n <= kLanes<T>);
+  const int64_t last = rows.whole + rows.first;
+  if (rows.whole > 0)
+    for (int64_t j = 0; j < g.n; j += kColumns<T>) of_rows[g.n - j > kLanes<T>][kRows](g, 0, rows.whole, j, ahead);
+  if (rows.first == 0) return;
+  // Without others, one to three rows take more columns at a time.
   constexpr TilesFn<T> wide[] = {nullptr, tiles<T, 1, 8>, tiles<T, 2, 4>, tiles<T, 3, 4>};
   int64_t j = 0;
-  if (rest <= kFew)
-    for (const int64_t width = (rest == 1 ? 8 : 4) * kLanes<T>; j + width <= g.n; j += width)
-      wide[rest](g, whole, g.m, j, ahead);
-  const int64_t first = rest > kRows ? (rest + 1) / 2 : rest;
+  if (rows.first <= RowTiles::kFew && rows.second == 0)
+    for (const int64_t width = (rows.first == 1 ? 8 : 4) * kLanes<T>; j + width <= g.n; j += width)
+      wide[rows.first](g, rows.whole, g.m, j, ahead);
   for (; j < g.n; j += kColumns<T>) {
     const auto& of_width = of_rows[g.n - j > kLanes<T>];
-    of_width[first](g, whole, whole + first, j, ahead);
-    if (first < rest) of_width[rest - first](g, whole + first, g.m, j, ahead);
+    of_width[rows.first](g, rows.whole, last, j, ahead);
+    if (rows.second > 0) of_width[rows.second](g, last, g.m, j, ahead);
   }
 }
 
@@ -224,10 +250,61 @@ void one_row(const GemmArgs<T>& g) {
 template <class T>
 void run(const GemmArgs<T>& g) {
   if (g.m == 1 && g.n > kColumns<T> && g.b_panel == kColumns<T>) return one_row(g);
-  if constexpr (kRows == 12)
+  if constexpr (kRows == 12) {
     run_tiles<T, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>(g);
-  else
+  } else {
+    if (g.a_packed) return run_packed<T, 1, 2, 3, 4, 5, 6>(g);
     run_tiles<T, 1, 2, 3, 4, 5, 6>(g);
+  }
+}
+
+// `depth` columns of a tile. Whole vectors are stored, as long as there is memory up to `end`: what they hold too much
+// is written over by what comes next.
+template <class T>
+FASTNN_INLINE void pack_columns_of_tile(T* to, T* end, const T* a, int64_t row, int64_t col, int height, int depth,
+                                        bool may_read_on) {
+  constexpr int L = kLanes<T>, kParts = (kRows + L - 1) / L;
+  auto put = [&](int p, int r, Vec<T> v) __attribute__((always_inline)) {
+    T* const at = to + p * height + r;
+    write(at, v, end - at < L ? static_cast<int>(end - at) : L);
+  };
+  if (row == 1) {
+    for (int p = 0; p < depth; ++p)
+      for (int q = 0; q < height; q += L)
+        put(p, q, may_read_on ? load(a + p * col + q) : read(a + p * col + q, width_at<T>(q, height)));
+    return;
+  }
+  Vec<T> v[kParts][L] = {};
+  for (int part = 0; part < kParts; ++part) {
+#pragma GCC unroll 16
+    for (int r = 0; r < L; ++r) {
+      const int i = part * L + r;
+      if (i >= height) {
+        v[part][r] = Vec<T>{};
+      } else if (col == 1) {
+        v[part][r] = read(a + i * row, depth);
+      } else {
+        for (int p = 0; p < depth; ++p) v[part][r][p] = a[i * row + p * col];
+      }
+    }
+    transpose<T>(v[part]);
+  }
+  for (int p = 0; p < depth; ++p)
+    for (int part = 0; part * L < height; ++part) put(p, part * L, v[part][p]);
+}
+
+template <class T>
+void pack_a(T* to, const T* a, int64_t row, int64_t col, int64_t m, int64_t k) {
+  constexpr int L = kLanes<T>;
+  const RowTiles rows(m, false);
+  for (int64_t i = 0; i < m;) {
+    const int64_t height = i < rows.whole ? kRows : i == rows.whole ? rows.first : rows.second;
+    const bool may_read_on = i + (height + L - 1) / L * L <= m;
+    for (int64_t p = 0; p < k; p += L)
+      pack_columns_of_tile(to + i * k + p * height, to + m * k, a + i * row + p * col, row, col,
+                           static_cast<int>(height), width_at<T>(p, k), may_read_on);
+    i += height;
+  }
 }
 
 // A panel from columns that are contiguous, in square blocks transposed in registers.
@@ -324,7 +401,8 @@ int64_t peak(int64_t repeats, T* sink) {
 }
 
 template <class T>
-constexpr GemmKernels<T> kTable{kRows, kColumns<T>, kLanes<T>, run<T>, pack_b<T>, add_turned<T>, peak<T>};
+constexpr GemmKernels<T> kTable{kRows,     kColumns<T>,   kLanes<T>, run<T>, kRows <= 6 ? pack_a<T> : nullptr,
+                                pack_b<T>, add_turned<T>, peak<T>};
 
 }  // namespace
 

@@ -25,21 +25,23 @@ constexpr int64_t kTasks = 8, kFewTasks = 4;
 // with what a step fetches, much later (128 x 512 x 784: 449 us with packing, 424 without). And not where its blocks
 // are so small that L2 hands out their rows as they lie (64 x 128 x 128: 10.1 us with packing, 9.1 without; AVX2 17.7
 // and 17.1).
-constexpr int64_t kPackTiles = 2, kPackTilesOfTwelve = 12;
+constexpr int64_t kSixRows = 6, kPackTiles = 2, kPackTilesOfTwelve = 12;
 constexpr int64_t kPackBytes = 64 * 1024;
 // Multiply-adds per nanosecond and thread, for deciding when threads pay.
 constexpr int64_t kFmaPerWork = 32;
-// A transposed whose columns lie a multiple of this many bytes apart fills few sets of the L1 cache and misses at every
-// step. Twelve rows do enough with what a step fetches, six do not: for them A is copied (AVX2, 1024 x 1024 x 256: from
-// 64 % of the peak to 90 %) if at least kCopyPanels panels read it. Rows apart by that much do no harm, as a cache line
-// of theirs serves 16 steps.
-constexpr int64_t kAliasBytes = 4096;
-constexpr int64_t kCopyRows = 6;
-constexpr int64_t kCopyPanels = 8;
+// Six rows do little with what a step fetches of A, so it may pay to lay A out in tiles, one behind the other, for all
+// panels that read them: for a transposed A, whose step is a cache line each, from kTilePanels on (AVX2 on Zen 3, dW of
+// 128 x 512 x 512: from 77 % of the peak to 89 %, of 256 x 1024 x 1024 from 78 % to 91 %; with half the panels nothing
+// is gained), for an A of rows if besides L2 does not hold it (256 x 1024 x 1024: from 84 % to 87 %). Of what is larger
+// than kTileBytes, blocks are laid out by the tasks that read them, and only where columns a multiple of kAliasBytes
+// apart fill few sets of the L1 cache (1024 x 1024 x 256: from 64 % to 90 %), with at least kAliasPanels panels.
+constexpr int64_t kTilePanels = 24, kTileRows = 24;
+constexpr int64_t kTileBytes = 4096 * 1024;
+constexpr int64_t kAliasBytes = 4096, kAliasPanels = 8;
 // What a tile of C starts with is asked for before its sums begin where so much of C was written since that L2 has lost
 // it (float64, 1024 x 1024 x 1024 with AVX-512: from 77 % of the peak to 87 %; into L1 twelve rows a power of two apart
 // would push each other out).
-constexpr int64_t kFarBytes = 512 * 1024;
+constexpr int64_t kL2Bytes = 512 * 1024;
 // C^T = B^T A^T pays where a product leaves so many thirds of a vector idle: one where the rows of A^T are rows in
 // memory (128 x 2 x 64: 1.4 us, 0.35 turned), two where they have to be packed.
 // And not for the few numbers of A that cost more to pack than the idle lanes do (a step of a net of 4, 16 and 3 units
@@ -68,7 +70,7 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
     return;
   }
   const int64_t depths = std::max<int64_t>(1, (k + kGemmDepth - 1) / kGemmDepth);
-  const int64_t pack_tiles = kernel.mr > kCopyRows ? kPackTilesOfTwelve : kPackTiles;
+  const int64_t pack_tiles = kernel.mr > kSixRows ? kPackTilesOfTwelve : kPackTiles;
   const bool pack = b.col != 1 || (m > pack_tiles * kernel.mr && std::min(k, kGemmDepth) * n * size > kPackBytes);
 
   // How C is cut changes no bit, so it may follow whether workers stand by (a region of their own costs them more).
@@ -109,15 +111,30 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
     });
   }
 
-  const bool copy =
-      a.row == 1 && k > 1 && a.col * size % kAliasBytes == 0 && kernel.mr <= kCopyRows && panels >= kCopyPanels;
-  const int64_t copy_apart = (std::min(row_block, rows_in_cache) + line - 1) / line * line + line;
-  const int64_t copied = copy ? copy_apart * std::min(k, kGemmDepth) : 0;
-  const PerThread<T> own(copied + (pack_inside ? group * std::min(k, kGemmDepth) : 0), all);
+  const int64_t rows_of_block = std::min(row_block, rows_in_cache);
+  const bool may_tile = kernel.pack_a != nullptr && m >= kTileRows;
+  const bool tile_all =
+      may_tile && panels >= kTilePanels && m * k * size <= kTileBytes && (a.row == 1 || m * k * size > kL2Bytes);
+  const bool tile_blocks =
+      may_tile && !tile_all && panels >= kAliasPanels && a.row == 1 && a.col * size % kAliasBytes == 0;
+  const Scratch<T> tiled(tile_all ? m * k : 0);
+  if (tile_all) {
+    const int64_t blocks = (m + rows_of_block - 1) / rows_of_block;
+    parallel_for(depths * blocks, grain_for(kGemmDepth * rows_of_block / 2), [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t k0 = task / blocks * kGemmDepth, i = task % blocks * rows_of_block;
+        const int64_t depth = std::min(kGemmDepth, k - k0), height = std::min(rows_of_block, m - i);
+        if (depth > 0)
+          kernel.pack_a(&tiled[m * k0 + i * depth], a.data + i * a.row + k0 * a.col, a.row, a.col, height, depth);
+      }
+    });
+  }
+  const int64_t tiles = tile_blocks ? (rows_of_block * std::min(k, kGemmDepth) + line - 1) / line * line : 0;
+  const PerThread<T> own(tiles + (pack_inside ? group * std::min(k, kGemmDepth) : 0), all);
 
   parallel_for(all, 1, [&](int64_t begin, int64_t end) {
     const auto block = own.take();
-    T* const panel = block.data() + copied;
+    T* const panel = block.data() + tiles;
     for (int64_t task = begin; task < end; ++task) {
       const int64_t i = task % row_tasks * row_block, j = task / row_tasks * column_block;
       const int64_t rows = std::min(row_block, m - i), columns = std::min(column_block, n - j);
@@ -135,10 +152,11 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
           for (int64_t i0 = i; i0 < i + rows; i0 += rows_in_cache) {
             const int64_t height = std::min(rows_in_cache, i + rows - i0);
             Matrix<T> tap{a.data + i0 * a.row + k0 * a.col, a.row, a.col};
-            if (copy) {
-              for (int64_t p = 0; p < depth; ++p)
-                std::copy_n(tap.data + p * a.col, height, block.data() + p * copy_apart);
-              tap = {block.data(), 1, copy_apart};
+            if (tile_all) {
+              tap.data = tiled.data() + m * k0 + i0 * depth;
+            } else if (tile_blocks) {
+              kernel.pack_a(block.data(), tap.data, tap.row, tap.col, height, depth);
+              tap.data = block.data();
             }
             kernel.run({.m = height,
                         .n = width,
@@ -147,6 +165,7 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
                         .a = &tap.data,
                         .a_row = tap.row,
                         .a_col = tap.col,
+                        .a_packed = tile_all || tile_blocks,
                         .b = &b_tap,
                         .b_row = pack ? nr : b.row,
                         .b_panel = pack ? nr * depth : nr,
@@ -155,7 +174,7 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
                         .c_row = c_row,
                         .bias = bias && k0 + kGemmDepth >= k ? bias + j0 : nullptr,
                         .accumulate = accumulate || k0 > 0,
-                        .c_is_far = (accumulate || k0 > 0) && rows * columns * size > kFarBytes});
+                        .c_is_far = (accumulate || k0 > 0) && rows * columns * size > kL2Bytes});
           }
         }
       }
