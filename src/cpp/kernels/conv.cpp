@@ -18,10 +18,12 @@ struct Count {
 };
 
 // Rows of y in registers, and row taps whose weights are: neighbouring rows of y read the same rows of x, so one load
-// serves up to kMaxTaps multiply-adds. 8 + 5 + 1 vectors fit 16 registers.
-// Half as many in float64, for 250 KB less code.
+// serves up to kMaxTaps multiply-adds, and the five of one row of y in a row wait for each other: eight rows or more
+// hide that. 10 + 5 + 1 vectors fill 16 registers. Half as many in float64, for 250 KB less code.
 template <class T>
-constexpr int kMaxRows = sizeof(T) == sizeof(float) ? 8 : 4;
+constexpr int kMaxRows = sizeof(T) != sizeof(float) ? 4
+                         : kVectorBytes == 32       ? 10
+                                                    : 8;
 constexpr int kMaxTaps = 5;
 
 // Row taps of the next tile when `left` are left: 5, 3, 2 or 1.
@@ -81,7 +83,7 @@ FASTNN_INLINE void add_vectors(const RowConvArgs<T>& a, const Block<T>& b, int64
         w[n] += L;
       }
       const T* from = x + a.offsets[t];
-#pragma GCC unroll 12
+#pragma GCC unroll 14
       for (int i = 0; i < RB + RT - 1; ++i, from += x_row) {
         if (!all && (i < b.begin || i >= b.end)) continue;
 #pragma GCC unroll 2
@@ -161,7 +163,7 @@ void add_pixels(const RowConvArgs<T>& a, const Block<T>& b) {
           ws[n] += L;
         }
         int64_t at = offsets[t];
-#pragma GCC unroll 12
+#pragma GCC unroll 14
         for (int i = 0; i < RB + RT - 1; ++i, at += x_row) {
           if (!all && (i < begin || i >= end)) continue;
 #pragma GCC unroll 2
@@ -182,7 +184,7 @@ void add_pixels(const RowConvArgs<T>& a, const Block<T>& b) {
     for (int n = 0; n < V; ++n) {
       const Vec<T> bias = load(biases[n]);
       T* y = b.y + a.y_at[v + n];
-#pragma GCC unroll 8
+#pragma GCC unroll 10
       for (int h = 0; h < RB; ++h, y += y_row) {
         if (accumulate) acc[n][h] = load(y) + acc[n][h];
         store(y, acc[n][h] + bias);
@@ -220,7 +222,9 @@ constexpr AddBlock<T> kAddBlocks[] = {nullptr,
                                       one_block<T, 5, RT, kSpread>(),
                                       one_block<T, 6, RT, kSpread>(),
                                       one_block<T, 7, RT, kSpread>(),
-                                      one_block<T, 8, RT, kSpread>()};
+                                      one_block<T, 8, RT, kSpread>(),
+                                      one_block<T, 9, RT, kSpread>(),
+                                      one_block<T, 10, RT, kSpread>()};
 
 template <class T>
 void forward(const RowConvArgs<T>& a, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate) {
@@ -276,7 +280,7 @@ struct Products {
   T* sums;  // of tap (0, 0)
 };
 
-// Of spread rows the vectors inside or (kMasked) those with lanes outside. a.rows >= RT.
+// Of spread rows the vectors whose lanes all count for these taps, or (kMasked) the others. a.rows >= RT.
 template <class T, int RT, int TB, bool kMasked>
 void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
   const int64_t r0 = b.r0, t0 = b.t0, dy_row = b.dy_row;
@@ -288,27 +292,30 @@ void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
   while (end > begin && first + (end - 1) * a.row_step >= a.x_rows) --end;
   Vec<T> acc[RT][TB] = {};
   for (int64_t v = b.begin; v < b.end; v += b.step) {
-    const int64_t outside = a.classes[v] - a.phases;
-    const int32_t* const span = a.spans + 2 * a.classes[v];
-    if ((outside >= 0) != kMasked || t0 + TB <= span[0] || t0 >= span[1]) continue;
+    const int32_t kind = a.classes[v], *const span = a.spans + 2 * kind, *const whole = a.whole_spans + 2 * kind;
+    const bool masked = t0 < whole[0] || t0 + TB > whole[1];
+    if (masked != kMasked || t0 + TB <= span[0] || t0 >= span[1]) continue;
     const int64_t j = v * L;
     const int width = width_at<T>(j, a.width);
     const T* const x = a.x + (first - a.x_first) * a.x_row + j;
     const T* xs[TB];
     Mask<T> counts[TB];
+#pragma GCC unroll 8
     for (int t = 0; t < TB; ++t) {
       xs[t] = x + a.offsets[t0 + t];
-      counts[t] = kMasked ? as_int<T>(load(b.masks + (outside * a.taps + t0 + t) * L)) : Mask<T>{};
+      counts[t] = kMasked ? as_int<T>(load(b.masks + ((kind - a.phases) * a.taps + t0 + t) * L)) : Mask<T>{};
     }
-    auto step = [&](int64_t i, int r_begin, int r_end) {
+    auto step = [&](int64_t i, int r_begin, int r_end) __attribute__((always_inline)) {
       Vec<T> x_i[TB];
+#pragma GCC unroll 8
       for (int t = 0; t < TB; ++t) x_i[t] = load(xs[t] + i * x_row);
       const T* p = b.dy + (i - r_begin) * dy_row + j;
 #pragma GCC unroll 5
       for (int r = 0; r < RT; ++r) {
         if (r < r_begin || r >= r_end) continue;
-        const Vec<T> d = kMasked ? load_part(p, width) : load(p);
+        const Vec<T> d = kMasked ? read(p, width) : in_register<T>(load(p));
         p -= dy_row;
+#pragma GCC unroll 8
         for (int t = 0; t < TB; ++t)
           acc[r][t] = kMasked ? fma_where<T>(counts[t], x_i[t], d, acc[r][t]) : fma(x_i[t], d, acc[r][t]);
       }
@@ -321,7 +328,9 @@ void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
     for (int i = 0; i < RT - 1; ++i)
       if (rows + i >= begin && rows + i < end) step(rows + i, i + 1, RT);
   }
+#pragma GCC unroll 5
   for (int r = 0; r < RT; ++r)
+#pragma GCC unroll 8
     for (int t = 0; t < TB; ++t) {
       T* to = b.sums + ((r0 + r) * a.taps + t0 + t) * L;
       store(to, load(to) + acc[r][t]);
@@ -471,6 +480,29 @@ void kernel_gradient(const RowConvArgs<T>& a, const T* dy, int64_t dy_row, const
   }
 }
 
+// Rows whose vectors are permutations of one vector of the image each; they end at number `end`. (A store for each
+// number instead takes a fourth of the time of a whole 5 x 5 sum from one channel to six filters, all the phases pixel
+// by pixel a fifth, phase by phase a twentieth.)
+template <class T>
+FASTNN_INLINE void spread_by_phases(const SpreadArgs<T>& s, int64_t end) {
+  constexpr int L = kLanes<T>;
+  const int64_t size = (s.pixels - 1) * s.pixel_step + 1, all = s.phases * L / s.repeat;
+  for (int64_t n = 0; n < s.phases; ++n) {
+    const Mask<T> lane_of = as_int<T>(load(s.phase_lanes + n * L));
+    T* row = s.to + s.before + n * L;
+    const T* from = s.from + s.phase_pixels[n] * s.pixel_step;
+    for (int64_t h = 0; h < s.rows; ++h, row += s.to_row, from += s.from_row) {
+      T* to = row;
+      int64_t i = 0, left = size - s.phase_pixels[n] * s.pixel_step;  // numbers of the image from i on
+      for (; left >= L; i += all * s.pixel_step, left -= all * s.pixel_step, to += s.phases * L)
+        store(to, permute<T>(load(from + i), lane_of));
+      for (; left > 0; i += all * s.pixel_step, left -= all * s.pixel_step, to += s.phases * L)
+        store(to, permute<T>(load_part(from + i, static_cast<int>(left)), lane_of));
+    }
+  }
+  for (int64_t h = 0; h < s.rows; ++h) store(s.to + h * s.to_row + end, Vec<T>{});
+}
+
 template <class T>
 void spread(const SpreadArgs<T>& args) {
   constexpr int L = kLanes<T>;
@@ -485,6 +517,7 @@ void spread(const SpreadArgs<T>& args) {
     for (int64_t i = 0; i < s.before; i += L) store(to + i, Vec<T>{});
     for (int64_t i = end; i < s.to_row; i += L) write(to + i, Vec<T>{}, width_at<T>(i, s.to_row));
   }
+  if (kVectorBytes >= 32 && s.repeat > 1 && s.phases > 0) return spread_by_phases(s, end);
   for (int64_t h = 0; h < s.rows; ++h, row += s.to_row, from_row += s.from_row) {
     T* to = row + s.before;
     const T* from = from_row;
@@ -494,18 +527,6 @@ void spread(const SpreadArgs<T>& args) {
     } else if (s.repeat == 1) {
       for (int64_t p = 0; p < s.pixels; ++p, from += s.pixel_step)
         for (int64_t g = 0; g < s.groups; ++g) *to++ = from[g * s.group_step];
-    } else if (kVectorBytes >= 32 && s.phases > 0) {
-      // A store for each number instead takes a fourth of the time of a whole 5 x 5 sum from one channel to six
-      // filters.
-      const int64_t size = (s.pixels - 1) * s.pixel_step + 1, all = s.phases * L / s.repeat;
-      T* vector = to;
-      for (int64_t p = 0; p < s.pixels; p += all)
-        for (int64_t n = 0; n < s.phases && p + s.phase_pixels[n] < s.pixels; ++n, vector += L) {
-          const int64_t i = (p + s.phase_pixels[n]) * s.pixel_step;
-          const Mask<T> lane_of = as_int<T>(load(s.phase_lanes + n * L));
-          store(vector, permute<T>(read(from + i, width_at<T>(i, size)), lane_of));
-        }
-      to += s.pixels * s.repeat;
     } else {
       // Whole vectors; what they write too much is overwritten.
       for (int64_t p = 0; p < s.pixels; ++p, from += s.pixel_step)

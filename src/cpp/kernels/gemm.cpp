@@ -13,6 +13,8 @@ constexpr int kVectors = 2;
 constexpr int kRows = kVectorBytes == 64 ? 12 : 6;
 template <class T>
 constexpr int kColumns = kVectors * kLanes<T>;
+// Tiles read A packed: of six rows. (Those of the baseline are not worth their 60 KB.)
+constexpr bool kPacksA = kVectorBytes == 32;
 
 // acc += A * B for one tap. `last`: columns of the last vector, all of them unless B is unpacked and ends inside it;
 // then nothing behind the row's end is read. The rows of A go in threes from one pointer each, as x86 addresses p, p +
@@ -92,7 +94,7 @@ void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j, Ahead<T>& ah
         if (__builtin_expect(ahead.at < ahead.end, 0)) ahead();
         const T* const a = kPackedA ? g.a[0] + i * g.k : g.a[t] + i * g.a_row + k * g.a_col;
         const T* const b = g.b[t] + b_offset + k * g.b_row;
-        if (!part || g.b_padded)
+        if (kPackedA || !part || g.b_padded)
           multiply<T, MR, NV, kPackedA, false>(acc, a, b, depth, g, last);
         else
           multiply<T, MR, NV, kPackedA, true>(acc, a, b, depth, g, last);
@@ -253,7 +255,8 @@ void run(const GemmArgs<T>& g) {
   if constexpr (kRows == 12) {
     run_tiles<T, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>(g);
   } else {
-    if (g.a_packed) return run_packed<T, 1, 2, 3, 4, 5, 6>(g);
+    if constexpr (kPacksA)
+      if (g.a_packed) return run_packed<T, 1, 2, 3, 4, 5, 6>(g);
     run_tiles<T, 1, 2, 3, 4, 5, 6>(g);
   }
 }
@@ -401,14 +404,17 @@ int64_t peak(int64_t repeats, T* sink) {
 }
 
 template <class T>
-constexpr GemmKernels<T> kTable{kRows,     kColumns<T>,   kLanes<T>, run<T>, kRows <= 6 ? pack_a<T> : nullptr,
-                                pack_b<T>, add_turned<T>, peak<T>};
+constexpr GemmKernels<T> table() {
+  GemmKernels<T> table{kRows, kColumns<T>, kLanes<T>, run<T>, nullptr, pack_b<T>, add_turned<T>, peak<T>};
+  if constexpr (kPacksA) table.pack_a = pack_a<T>;
+  return table;
+}
 
 }  // namespace
 
 FASTNN_REGISTER(gemm) {
-  f32.gemm = kTable<float>;
-  f64.gemm = kTable<double>;
+  f32.gemm = table<float>();
+  f64.gemm = table<double>();
 }
 
 }  // namespace fastnn::kernels

@@ -17,7 +17,7 @@ struct GemmArgs {
   int64_t taps;
   const T* const* a;  // A_t[i, k] is a[t][i * a_row + k * a_col]
   int64_t a_row, a_col;
-  bool a_packed = false;  // as pack_a leaves it, of one tap and one chain; a_row and a_col are not read
+  bool a_packed = false;  // as pack_a leaves it, of one tap and one chain, B padded; a_row and a_col are not read
   const T* const* b;      // B_t[k, j] is b[t][(j / nr) * b_panel + k * b_row + j % nr]
   int64_t b_row, b_panel;
   bool b_padded;  // packed panels: the last one is nr wide, zeros behind n
@@ -38,7 +38,7 @@ struct GemmKernels {
   int lanes;   // columns of a vector
   void (*run)(const GemmArgs<T>& args);
   // Packs A[i, k] = a[i * row + k * col], (M, K), into the tiles of rows that run() cuts M into: K columns of a tile's
-  // rows. Null where tiles have so many rows that it does not pay.
+  // rows. Null where it does not pay.
   void (*pack_a)(T* to, const T* a, int64_t row, int64_t col, int64_t m, int64_t k);
   // Packs B[k, j] = b[k * row + j * col], (K, N), into ceil(N / nr) panels of K x nr, zeros behind N.
   void (*pack_b)(T* panels, const T* b, int64_t row, int64_t col, int64_t k, int64_t n);

@@ -139,11 +139,14 @@ FASTNN_INLINE void store_part(double* p, Vec<double> v, int n) {
 }
 #endif
 
-// Keeps a load apart from the choice that its value goes into: AVX-512 would load under the mask, and wait for it.
+// Keeps a load apart from what its value goes into: AVX-512 would load under the mask of a choice, and wait for it, and
+// several multiply-adds would load it each.
 template <class T>
 FASTNN_INLINE Vec<T> in_register(Vec<T> v) {
 #if defined(FASTNN_AVX512)
   asm("" : "+v"(v));
+#elif defined(FASTNN_AVX2)
+  asm("" : "+x"(v));
 #endif
   return v;
 }
@@ -189,10 +192,11 @@ FASTNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 #endif
 }
 
-// fma(a, b, c) in the lanes whose bits are set in `where`, c in those whose bits are not.
+// fma(a, b, c) in the lanes whose bits are set in `where`, c (0 for -0) in those whose bits are not, whatever a and b
+// are there. Two ands, of which callers share one, and not a choice behind the sum, for which the next sum waits.
 template <class T>
 FASTNN_INLINE Vec<T> fma_where(Mask<T> where, Vec<T> a, Vec<T> b, Vec<T> c) {
-  return where ? fma(a, b, c) : c;
+  return fma((Vec<T>)((Mask<T>)a & where), (Vec<T>)((Mask<T>)b & where), c);
 }
 #if defined(FASTNN_AVX512)  // one instruction, which GCC does not find
 template <>

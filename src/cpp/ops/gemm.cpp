@@ -112,7 +112,7 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
   }
 
   const int64_t rows_of_block = std::min(row_block, rows_in_cache);
-  const bool may_tile = kernel.pack_a != nullptr && m >= kTileRows;
+  const bool may_tile = kernel.pack_a && pack && m >= kTileRows;
   const bool tile_all =
       may_tile && panels >= kTilePanels && m * k * size <= kTileBytes && (a.row == 1 || m * k * size > kL2Bytes);
   const bool tile_blocks =

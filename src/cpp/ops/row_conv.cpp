@@ -66,6 +66,7 @@ struct RowPlan {
   std::vector<int64_t> offsets;   // tap by tap, channel by channel
   std::vector<int32_t> classes;
   std::vector<int32_t> spans;            // of each class, the first tap of one of its lanes and the one behind the last
+  std::vector<int32_t> whole_spans;      // the same, of all its lanes
   std::vector<int64_t> y_at;             // where the vectors of an output row begin
   std::vector<int64_t> outside;          // where the vectors begin that have lanes outside the image or the row
   int64_t pad = 0;                       // pixels of zeros before a spread row
@@ -119,18 +120,24 @@ struct RowPlan {
     }
 
     for (int64_t c = 0; c < class_count(); ++c) {
-      size_t begin = 0, end = taps.size();
-      if (c >= phases) {
-        const auto lane_pixels = pixels(c);
-        auto any = [&](size_t t) {
-          return std::any_of(lane_pixels.begin(), lane_pixels.begin() + lanes,
-                             [&](int64_t pixel) { return has(pixel, taps[t]); });
-        };
-        while (begin < end && !any(begin)) ++begin;
-        while (end > begin && !any(end - 1)) --end;
-      }
-      spans.push_back(static_cast<int32_t>(static_cast<int64_t>(begin) * channels));
-      spans.push_back(static_cast<int32_t>(static_cast<int64_t>(end) * channels));
+      // Of how many lanes the pixel of a tap is in the image.
+      const auto lane_pixels = pixels(c);
+      auto count = [&](size_t t) {
+        return c < phases ? lanes
+                          : std::count_if(
+                                lane_pixels.begin(), lane_pixels.begin() + lanes,
+                                [&](int64_t pixel) { return has(pixel, taps[t]); });
+      };
+      auto add_span = [&](std::vector<int32_t>& to,
+                          int64_t least) {  // the taps from the first to the last with so many
+        size_t begin = 0, end = taps.size();
+        while (begin < end && count(begin) < least) ++begin;
+        while (end > begin && count(end - 1) < least) --end;
+        to.push_back(static_cast<int32_t>(static_cast<int64_t>(begin) * channels));
+        to.push_back(static_cast<int32_t>(static_cast<int64_t>(end) * channels));
+      };
+      add_span(spans, 1);
+      add_span(whole_spans, lanes);
     }
 
     const int64_t row_pixels = (from.w - 1) / step + 1;
@@ -255,6 +262,7 @@ struct RowPlan {
             .classes = classes.data(),
             .phases = phases,
             .spans = spans.data(),
+            .whole_spans = whole_spans.data(),
             .y_at = y_at.data()};
   }
 };
@@ -301,8 +309,8 @@ template <class T>
 size_t bytes_of_plan(const RowPlan<T>& plan) {
   size_t bytes = sizeof plan;
   auto add = [&](const auto&... lists) { bytes += (0 + ... + (lists.size() * sizeof lists[0])); };
-  add(plan.row_offsets, plan.taps, plan.residues, plan.offsets, plan.classes, plan.spans, plan.y_at, plan.outside,
-      plan.tap_at, plan.lane_at, plan.phase_pixels, plan.phase_lanes, plan.masks);
+  add(plan.row_offsets, plan.taps, plan.residues, plan.offsets, plan.classes, plan.spans, plan.whole_spans, plan.y_at,
+      plan.outside, plan.tap_at, plan.lane_at, plan.phase_pixels, plan.phase_lanes, plan.masks);
   return bytes;
 }
 
