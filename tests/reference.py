@@ -444,7 +444,7 @@ def philox(counter, key):
 
 
 def random_words(n, seed, stream, step):
-    """Word i belongs to element i; four elements share a block."""
+    """The first n words; four share a block."""
     words = []
     for block in range((n + 3) // 4):
         counter = (
@@ -458,5 +458,8 @@ def random_words(n, seed, stream, step):
 
 
 def dropout(x, rate, seed, stream, step):
-    words = random_words(x.size, seed, stream, step).reshape(x.shape)
-    return np.where(words < builtins.round(rate * 2**32), 0, x / (1 - rate))
+    """Of 32 elements 16 take the low halves of 16 words, and then 16 their high halves."""
+    groups = -(-x.size // 32)
+    words = random_words(16 * groups, seed, stream, step).reshape(groups, 16)
+    halves = np.stack([words & 0xFFFF, words >> 16], axis=1).ravel()[: x.size].reshape(x.shape)
+    return np.where(halves < builtins.round(rate * 2**16), 0, x / (1 - rate))

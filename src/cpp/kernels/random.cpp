@@ -106,35 +106,55 @@ void bits(uint32_t* y, int64_t n, uint64_t first, const PhiloxKey& key) {
   }
 }
 
-// Lane by lane: is the word at least the threshold? The same words for float and for double.
-template <class T>
+// Lane by lane: is the word, moved up by `shift` bits, at least the threshold? The same words for float and for double.
+template <class T, int shift>
 FASTNN_INLINE Mask<T> at_least(const uint32_t* words, uint32_t threshold) {
   if constexpr (sizeof(T) == 4) {
-    return (Mask<T>)(load(words) >= splat(threshold));
+    return (Mask<T>)(load(words) << shift >= splat(threshold));
   } else {
     typedef uint32_t Half __attribute__((vector_size(kVectorBytes / 2)));
     Half half;
     __builtin_memcpy(&half, words, sizeof half);
-    return (Mask<T>)(__builtin_convertvector(half, Vec<int64_t>) >= splat<int64_t>(threshold));
+    return (Mask<T>)(__builtin_convertvector(half << shift, Vec<int64_t>) >= splat<int64_t>(threshold));
   }
 }
 
+template <int n>
+struct Moved {
+  static constexpr int bits = n;
+};
+
 template <class T>
-void dropout(T* y, const T* x, int64_t n, uint64_t first, const PhiloxKey& key, uint32_t threshold, T scale,
+void dropout(T* y, const T* x, int64_t n, uint64_t first, const PhiloxKey& key, uint16_t threshold, T scale,
              bool accumulate) {
   constexpr int L = kLanes<T>;
+  static_assert(kDropoutGroup % L == 0);
   const RoundKeys keys(key);
   alignas(64) uint32_t words[kRandomBlock];
   const Vec<T> factor = splat(scale);
-  for (int64_t i = 0; i < n; i += kRandomBlock) {
-    fill(words, (first + static_cast<uint64_t>(i)) / 4, key, keys);
-    const int64_t count = n - i < kRandomBlock ? n - i : kRandomBlock;
-    for (int64_t at = 0; at < count; at += L) {
-      const int width = width_at<T>(at, count);
-      const Vec<T> kept = in_register<T>(read(x + i + at, width)) * factor;
-      Vec<T> r = at_least<T>(words + at, threshold) ? kept : Vec<T>{};
-      if (accumulate) r += read<T>(y + i + at, width);
-      write(y + i + at, r, width);
+  const uint32_t least = static_cast<uint32_t>(threshold) << 16;  // of a word, its low half moved up or put aside
+  auto keep = [&](int64_t at, Mask<T> which, int width) __attribute__((always_inline)) {
+    const Vec<T> kept = in_register<T>(read(x + at, width)) * factor;
+    Vec<T> r = which ? kept : Vec<T>{};
+    if (accumulate) r += read<T>(y + at, width);
+    write(y + at, r, width);
+  };
+  // Half a group from number `at` on.
+  auto add_half = [&](auto moved, const uint32_t* group, int64_t at) __attribute__((always_inline)) {
+    constexpr int shift = moved.bits;
+    if (at + kDropoutGroup <= n) {  // of a width that the compiler knows
+#pragma GCC unroll 4
+      for (int64_t p = 0; p < kDropoutGroup; p += L) keep(at + p, at_least<T, shift>(group + p, least), L);
+    } else {
+      for (int64_t p = 0; at + p < n; p += L)
+        keep(at + p, at_least<T, shift>(group + p, least), width_at<T>(at + p, n));
+    }
+  };
+  for (int64_t i = 0; i < n; i += 2 * kRandomBlock) {
+    fill(words, (first + static_cast<uint64_t>(i)) / 8, key, keys);
+    for (int64_t g = 0, at = i; g < kRandomBlock && at < n; g += kDropoutGroup, at += 2 * kDropoutGroup) {
+      add_half(Moved<16>{}, words + g, at);
+      add_half(Moved<0>{}, words + g, at + kDropoutGroup);
     }
   }
 }

@@ -17,7 +17,7 @@ using kernels::PhiloxKey;
 
 // A number costs about a nanosecond; chunks are whole blocks.
 constexpr int64_t kGrain = kChunkWork;
-static_assert(kGrain % kRandomBlock == 0);
+static_assert(kGrain % (2 * kRandomBlock) == 0);
 
 // Seed and stream make the key; step and element the counter. The 32 bits of `stream` sit above the 40 bits of a
 // block's index and the 56 bits of the step, more than either reaches.
@@ -55,7 +55,7 @@ class Dropout final : public Op {
  private:
   void run(const Tensor& x, const Tensor& y, const Tensor& step, bool accumulate) const {
     const PhiloxKey key = philox_key(stream_, step_of(step));
-    const auto threshold = static_cast<uint32_t>(std::fmin(std::nearbyint(rate_ * 0x1p32), 0x1p32 - 1));
+    const auto threshold = static_cast<uint16_t>(std::fmin(std::nearbyint(rate_ * 0x1p16), 0x1p16 - 1));
     with_float(x.dtype(), "dropout", [&](auto zero) {
       using T = decltype(zero);
       const auto kernel = kernels_for<T>().random.dropout;
