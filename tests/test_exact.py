@@ -334,8 +334,8 @@ def test_depthwise_is_a_group_for_every_channel():
         *((m, 270, 150) for m in (1, 2, 3)),  # few rows, wide tiles
         (300, 300, 260),  # several blocks of rows, of panels and of products
         (9, 1024, 300),  # columns of x^T that would fill few sets of a cache
-        (61, 333, 400),  # x^T in tiles, of five and of four rows at the end
-        (521, 293, 390),  # x in tiles too, several blocks of them
+        (130, 337, 400),  # x^T in tiles, the last ones of four and three rows
+        (523, 293, 530),  # x in tiles too, several blocks of them
         (1100, 1024, 200),  # x^T in tiles block by block
         (1, 37, 2100),  # a row of several spans
         *((70, 300, n) for n in (1, 3, 5, 10)),  # few columns, computed as rows

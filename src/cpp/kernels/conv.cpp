@@ -480,9 +480,9 @@ void kernel_gradient(const RowConvArgs<T>& a, const T* dy, int64_t dy_row, const
   }
 }
 
-// Rows whose vectors are permutations of one vector of the image each; they end at number `end`. (A store for each
-// number instead takes a fourth of the time of a whole 5 x 5 sum from one channel to six filters, all the phases pixel
-// by pixel a fifth, phase by phase a twentieth.)
+// Rows whose vectors are permutations of one vector of the image each; they end at number `end`. (64 images of 28 x 28
+// pixels to six filters, AVX2 on Zen 3: 30 us of a 5 x 5 sum of 250; pixel by pixel, each with all its phases, 80. A
+// store for each number takes a fourth of the whole sum's time, too.)
 template <class T>
 FASTNN_INLINE void spread_by_phases(const SpreadArgs<T>& s, int64_t end) {
   constexpr int L = kLanes<T>;

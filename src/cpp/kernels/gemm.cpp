@@ -13,14 +13,15 @@ constexpr int kVectors = 2;
 constexpr int kRows = kVectorBytes == 64 ? 12 : 6;
 template <class T>
 constexpr int kColumns = kVectors * kLanes<T>;
-// Tiles read A packed: of six rows. (Those of the baseline are not worth their 60 KB.)
+// Tiles of six rows gain where A is packed for them (ops/gemm.cpp). Left out of the baseline, which is not there for
+// speed.
 constexpr bool kPacksA = kVectorBytes == 32;
 
 // acc += A * B for one tap. `last`: columns of the last vector, all of them unless B is unpacked and ends inside it;
 // then nothing behind the row's end is read. The rows of A go in threes from one pointer each, as x86 addresses p, p +
 // s and p + 2 * s: a pointer for each of twelve rows does not fit into the registers. The empty asm keeps the compiler
-// from making one of them. Two k a turn: AVX-512 gains 4 % on one a
-// turn, and nothing on four; sixteen registers do not suffice for it.
+// from making one of them. Two k a turn: AVX-512 gains 4 % on one a turn, and nothing on four; sixteen registers do not
+// suffice for it (four a turn with AVX2: sums on the stack, 1.1 to 1.4 times as long).
 template <class T, int MR, int NV, bool kPackedA, bool kPart>
 FASTNN_INLINE void multiply(Vec<T> (&acc)[MR][NV], const T* a, const T* b, int64_t depth, const GemmArgs<T>& g,
                             int last) {
@@ -261,53 +262,60 @@ void run(const GemmArgs<T>& g) {
   }
 }
 
-// `depth` columns of a tile. Whole vectors are stored, as long as there is memory up to `end`: what they hold too much
-// is written over by what comes next.
+// body(first row, rows of the tile) for each tile.
+template <class Body>
+FASTNN_INLINE void for_tiles(int64_t m, const Body& body) {
+  const RowTiles rows(m, false);
+  int64_t i = 0;
+  for (; i < rows.whole; i += kRows) body(i, kRows);
+  if (rows.first > 0) body(i, static_cast<int>(rows.first));
+  if (rows.second > 0) body(i + rows.first, static_cast<int>(rows.second));
+}
+
+// A transposed, column by column, as its rows lie in memory. Vectors are stored whole up to the end of the tile: what
+// they hold too much is written over by the columns behind.
 template <class T>
-FASTNN_INLINE void pack_columns_of_tile(T* to, T* end, const T* a, int64_t row, int64_t col, int height, int depth,
-                                        bool may_read_on) {
-  constexpr int L = kLanes<T>, kParts = (kRows + L - 1) / L;
-  auto put = [&](int p, int r, Vec<T> v) __attribute__((always_inline)) {
-    T* const at = to + p * height + r;
-    write(at, v, end - at < L ? static_cast<int>(end - at) : L);
-  };
-  if (row == 1) {
-    for (int p = 0; p < depth; ++p)
-      for (int q = 0; q < height; q += L)
-        put(p, q, may_read_on ? load(a + p * col + q) : read(a + p * col + q, width_at<T>(q, height)));
-    return;
-  }
-  Vec<T> v[kParts][L] = {};
-  for (int part = 0; part < kParts; ++part) {
-#pragma GCC unroll 16
-    for (int r = 0; r < L; ++r) {
-      const int i = part * L + r;
-      if (i >= height) {
-        v[part][r] = Vec<T>{};
-      } else if (col == 1) {
-        v[part][r] = read(a + i * row, depth);
-      } else {
-        for (int p = 0; p < depth; ++p) v[part][r][p] = a[i * row + p * col];
+void pack_transposed(T* to, const T* a, int64_t col, int64_t m, int64_t k) {
+  constexpr int L = kLanes<T>;
+  for (int64_t p = 0; p < k; ++p, a += col)
+    for_tiles(m, [&](int64_t i, int height) __attribute__((always_inline)) {
+      T* const at = to + i * k + p * height;
+      for (int q = 0; q < height; q += L) {
+        const Vec<T> v = read(a + i + q, width_at<T>(i + q, m));
+        write(at + q, v, width_at<T>(p * height + q, k * height));
       }
-    }
-    transpose<T>(v[part]);
-  }
-  for (int p = 0; p < depth; ++p)
-    for (int part = 0; part * L < height; ++part) put(p, part * L, v[part][p]);
+    });
 }
 
 template <class T>
 void pack_a(T* to, const T* a, int64_t row, int64_t col, int64_t m, int64_t k) {
-  constexpr int L = kLanes<T>;
-  const RowTiles rows(m, false);
-  for (int64_t i = 0; i < m;) {
-    const int64_t height = i < rows.whole ? kRows : i == rows.whole ? rows.first : rows.second;
-    const bool may_read_on = i + (height + L - 1) / L * L <= m;
-    for (int64_t p = 0; p < k; p += L)
-      pack_columns_of_tile(to + i * k + p * height, to + m * k, a + i * row + p * col, row, col,
-                           static_cast<int>(height), width_at<T>(p, k), may_read_on);
-    i += height;
-  }
+  if (row == 1) return pack_transposed(to, a, col, m, k);
+  constexpr int L = kLanes<T>, kParts = (kRows + L - 1) / L;
+  for_tiles(m, [&](int64_t i, int height) __attribute__((always_inline)) {
+    T* const tile = to + i * k;
+    for (int64_t p0 = 0; p0 < k; p0 += L) {
+      const int depth = width_at<T>(p0, k);
+      const T* const from = a + i * row + p0 * col;
+      Vec<T> v[kParts][L] = {};
+      for (int part = 0; part < kParts; ++part) {
+#pragma GCC unroll 16
+        for (int r = 0; r < L; ++r) {
+          const int at = part * L + r;
+          if (at >= height) {
+            v[part][r] = Vec<T>{};
+          } else if (col == 1) {
+            v[part][r] = read(from + at * row, depth);
+          } else {
+            for (int p = 0; p < depth; ++p) v[part][r][p] = from[at * row + p * col];
+          }
+        }
+        transpose<T>(v[part]);
+      }
+      for (int p = 0; p < depth; ++p)  // in order, as above
+        for (int part = 0; part * L < height; ++part)
+          write(tile + (p0 + p) * height + part * L, v[part][p], width_at<T>((p0 + p) * height + part * L, k * height));
+    }
+  });
 }
 
 // A panel from columns that are contiguous, in square blocks transposed in registers.

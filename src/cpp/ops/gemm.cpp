@@ -31,11 +31,13 @@ constexpr int64_t kPackBytes = 64 * 1024;
 constexpr int64_t kFmaPerWork = 32;
 // Six rows do little with what a step fetches of A, so it may pay to lay A out in tiles, one behind the other, for all
 // panels that read them: for a transposed A, whose step is a cache line each, from kTilePanels on (AVX2 on Zen 3, dW of
-// 128 x 512 x 512: from 77 % of the peak to 89 %, of 256 x 1024 x 1024 from 78 % to 91 %; with half the panels nothing
-// is gained), for an A of rows if besides L2 does not hold it (256 x 1024 x 1024: from 84 % to 87 %). Of what is larger
-// than kTileBytes, blocks are laid out by the tasks that read them, and only where columns a multiple of kAliasBytes
-// apart fill few sets of the L1 cache (1024 x 1024 x 256: from 64 % to 90 %), with at least kAliasPanels panels.
-constexpr int64_t kTilePanels = 24, kTileRows = 24;
+// 128 x 512 x 512: from 78 % of the peak to 91 %, of 256 x 1024 x 1024 from 79 % to 91 %), for an A of rows if besides
+// L2 does not hold it and more panels read it (1024 x 1024 x 1024: from 85 % to 89 %; 2048 x 256 x 256 lost). The
+// threads share that, piece by piece, before the product begins, which has to hold kTileFmas for it: smaller ones lost
+// on two threads. Of what is larger than kTileBytes, blocks are laid out by the tasks that read them, and only where
+// columns a multiple of kAliasBytes apart fill few sets of the L1 cache, with at least kAliasPanels panels.
+constexpr int64_t kTilePanels = 16, kTilePanelsOfRows = 32, kTileRows = 48;
+constexpr int64_t kTileFmas = 16 * 1024 * 1024;
 constexpr int64_t kTileBytes = 4096 * 1024;
 constexpr int64_t kAliasBytes = 4096, kAliasPanels = 8;
 // What a tile of C starts with is asked for before its sums begin where so much of C was written since that L2 has lost
@@ -112,21 +114,24 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
   }
 
   const int64_t rows_of_block = std::min(row_block, rows_in_cache);
-  const bool may_tile = kernel.pack_a && pack && m >= kTileRows;
-  const bool tile_all =
-      may_tile && panels >= kTilePanels && m * k * size <= kTileBytes && (a.row == 1 || m * k * size > kL2Bytes);
+  const bool may_tile = kernel.pack_a && (pack || n % nr == 0) && m >= kTileRows;
+  const bool tile_all = may_tile && fmas >= kTileFmas && m * k * size <= kTileBytes &&
+                        (a.row == 1 ? panels >= kTilePanels : panels >= kTilePanelsOfRows && m * k * size > kL2Bytes);
   const bool tile_blocks =
       may_tile && !tile_all && panels >= kAliasPanels && a.row == 1 && a.col * size % kAliasBytes == 0;
   const Scratch<T> tiled(tile_all ? m * k : 0);
   if (tile_all) {
+    // Of each block of rows, as the tasks have them, pieces of whole tiles; the last one has what is left.
     const int64_t blocks = (m + rows_of_block - 1) / rows_of_block;
-    parallel_for(depths * blocks, grain_for(kGemmDepth * rows_of_block / 2), [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        const int64_t k0 = task / blocks * kGemmDepth, i = task % blocks * rows_of_block;
-        const int64_t depth = std::min(kGemmDepth, k - k0), height = std::min(rows_of_block, m - i);
-        if (depth > 0)
-          kernel.pack_a(&tiled[m * k0 + i * depth], a.data + i * a.row + k0 * a.col, a.row, a.col, height, depth);
-      }
+    const int64_t most = std::max<int64_t>(1, rows_of_block / kTileRows);
+    parallel_for(depths * blocks * most, 1, [&](int64_t task, int64_t) {
+      const int64_t k0 = task / most / blocks * kGemmDepth, i = task / most % blocks * rows_of_block;
+      const int64_t depth = std::min(kGemmDepth, k - k0), height = std::min(rows_of_block, m - i);
+      const int64_t piece = task % most, pieces = std::max<int64_t>(1, height / kTileRows);
+      if (piece >= pieces) return;
+      const int64_t first = i + piece * kTileRows, end = piece + 1 < pieces ? first + kTileRows : i + height;
+      kernel.pack_a(&tiled[m * k0 + first * depth], a.data + first * a.row + k0 * a.col, a.row, a.col, end - first,
+                    depth);
     });
   }
   const int64_t tiles = tile_blocks ? (rows_of_block * std::min(k, kGemmDepth) + line - 1) / line * line : 0;
