@@ -17,8 +17,8 @@ struct GemmArgs {
   int64_t taps;
   const T* const* a;  // A_t[i, k] is a[t][i * a_row + k * a_col]
   int64_t a_row, a_col;
-  bool a_packed =
-      false;  // as pack_a leaves it, of one tap and one chain, all panels of B nr wide; a_row and a_col are not read
+  // A is as pack_a leaves it, of one tap and one chain, and all panels of B are nr wide; a_row and a_col are not read.
+  bool a_packed = false;
   const T* const* b;  // B_t[k, j] is b[t][(j / nr) * b_panel + k * b_row + j % nr]
   int64_t b_row, b_panel;
   bool b_padded;  // packed panels: the last one is nr wide, zeros behind n
