@@ -23,7 +23,7 @@ def dropout(
 
     Args:
         x: floating tensor of any shape.
-        rate: float in [0, 1), the share that is dropped: the probability is the next multiple of 2**-16.
+        rate: float in [0, 1), the share that is dropped: rounded to a multiple of 2**-16.
         seed: int. Which numbers; with `stream` and `step` it determines the mask.
         stream: int below 2**32: one per place that draws.
         step: int, or a 0-d integer Tensor or Variable, read when the op runs: one per use.
