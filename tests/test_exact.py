@@ -93,6 +93,15 @@ CONVOLUTIONS = [
     *[(1, (6, 7), (2, k), 3, 2, {}) for k in (1, 2)],
     (2, (6, 7), (3, 3), 13, 2, {"strides": 2, "padding": "same"}),
     (2, (6, 7), (3, 3), 13, 1, {"dilation_rate": (2, 3), "padding": "same"}),
+    # Over images, in groups, parts of rows and tiles of what is left; in either pass.
+    *[
+        (n, (9, 8), (3, 5), 9, f, {"padding": "same", **options})
+        for n, f in ((4, 7), (21, 6), (36, 3))
+        for options in ({}, {"dilation_rate": (2, 1)})
+    ],
+    (19, (70, 30), (3, 3), 7, 6, {}),
+    (17, (3, 2), (3, 3), 6, 6, {"dilation_rate": (4, 1), "padding": "same"}),  # rows with one tap
+    (17, (6, 2), (3, 7), 7, 7, {"padding": "same"}),  # wider than the image
     # Depthwise, with one and several filters for a channel.
     *[
         (2, (8, 9), (3, 3), c, c * m, {"groups": c, **options})
@@ -419,6 +428,7 @@ ROW_OPS = {
     "conv2d few filters": lambda x, w: ops.conv2d(
         x, np.tile(w[:, :3], (3, 3, 1, 1)), padding="same"
     ),
+    "conv2d over images": lambda x, w: ops.conv2d(x, np.tile(w[:, :6], (3, 3, 1, 1))),
     "conv2d one vector of filters": lambda x, w: ops.conv2d(
         x[..., :3], np.tile(w[:3, :16], (5, 5, 1, 1)), padding="same"
     ),
@@ -507,11 +517,11 @@ def test_a_nan_touches_only_what_reads_it(op, padding):
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize(
     "channels, filters, groups",
-    [(1, 1, 1), (3, 5, 1), (16, 3, 1), (3, 48, 1), (8, 33, 1), (20, 20, 20)],
+    [(1, 1, 1), (3, 5, 1), (16, 3, 1), (16, 6, 1), (3, 48, 1), (8, 33, 1), (20, 20, 20)],
 )
 def test_padding_never_multiplies(channels, filters, groups, axis):
     """An infinite weight or gradient over the border would make NaN of a zero there."""
-    x = np.ones((2, 6, 9, channels), "f4")
+    x = np.ones((18, 6, 9, channels), "f4")
     kernel = np.ones((3, 3, channels // groups, filters), "f4")
     first = (slice(0, 1),) if axis == 0 else (slice(None), slice(0, 1))
     kernel[first] = np.inf
@@ -537,10 +547,10 @@ def test_padding_never_multiplies(channels, filters, groups, axis):
 
 @pytest.mark.parametrize(
     "channels, filters, groups",
-    [(1, 1, 1), (3, 5, 1), (16, 3, 1), (3, 48, 1), (8, 33, 1), (20, 20, 20)],
+    [(1, 1, 1), (3, 5, 1), (16, 3, 1), (16, 6, 1), (3, 48, 1), (8, 33, 1), (20, 20, 20)],
 )
 def test_an_infinity_reaches_only_the_taps_that_read_it(channels, filters, groups):
-    x = np.ones((1, 6, 9, channels), "f4")
+    x = np.ones((18, 6, 9, channels), "f4")
     x[:, :, -1] = np.inf
     kernel = np.ones((3, 3, channels // groups, filters), "f4")
     y, pullback = ops.vjp(lambda k: ops.conv2d(x, k, groups=groups), kernel)

@@ -35,8 +35,10 @@ SlidingPlan<T>::SlidingPlan(const SlidingSizes& all)
         gaps = true;
         continue;
       }
-      const Part part{r, c, runs_folded<T>(r, c, sizes), plan_along_rows<T>(r, c, sizes)};
-      (part.folds || part.along_rows ? others : tiled).push_back(part);
+      const bool sums = sizes.pass != Pass::kernel_gradient;
+      Part part{r, c, sums && runs_over_images<T>(r, c, sizes), sums && runs_folded<T>(r, c, sizes), nullptr};
+      if (!part.over_images && !part.folds) part.along_rows = plan_along_rows<T>(r, c, sizes);
+      (part.along_rows || part.over_images || part.folds ? others : tiled).push_back(part);
     }
 }
 
@@ -73,7 +75,9 @@ void SlidingSum<T>::run() const {
   const auto plan = sliding_plan<T>(sizes);
   run_tiles(plan->tiled, plan->gaps && !accumulate);
   for (const Part& part : plan->others)
-    if (part.folds)
+    if (part.over_images)
+      run_over_images(part);
+    else if (part.folds)
       run_folded(part.rows, part.columns);
     else
       run_along_rows(*part.along_rows);

@@ -102,11 +102,11 @@ struct SlidingPlan {
   SlidingPlan(const SlidingPlan&) = delete;
 
   // Positions of one parity. How few filters are summed: with vectors along the rows of images (kernels/conv.hpp); or
-  // the taps of a row side by side as columns of one product, folded afterwards; or, if neither, in tiles of pixels by
-  // filters as many filters are.
+  // over images; or the taps of a row side by side as columns of one product, folded afterwards; or, if none of these,
+  // in tiles of pixels by filters as many filters are.
   struct Part {
     const Axis &rows, &columns;
-    bool folds;
+    bool over_images, folds;
     std::shared_ptr<const RowPlan<T>> along_rows;  // null: it is not
   };
   size_t bytes() const;
@@ -139,6 +139,7 @@ struct SlidingSum {
   using Part = typename SlidingPlan<T>::Part;
   void run_tiles(const std::vector<Part>& parts, bool clear) const;  // `clear`: other pixels become zero
   void run_along_rows(const RowPlan<T>& plan) const;
+  void run_over_images(const Part& part) const;
   void run_folded(const Axis& rows, const Axis& columns) const;
 };
 
@@ -146,6 +147,8 @@ template <class T>
 std::shared_ptr<const RowPlan<T>> plan_along_rows(const Axis& rows, const Axis& columns, const SlidingSizes& sizes);
 template <class T>
 size_t bytes_of_plan(const RowPlan<T>& plan);
+template <class T>
+bool runs_over_images(const Axis& rows, const Axis& columns, const SlidingSizes& sizes);
 template <class T>
 bool runs_folded(const Axis& rows, const Axis& columns, const SlidingSizes& sizes);
 
