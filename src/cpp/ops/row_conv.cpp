@@ -40,9 +40,9 @@ constexpr int64_t kMostColumnTaps = 16;
 constexpr int64_t kLeastFoldChannels = 12;
 
 // Vectors over images waste no lanes, at the price of two transpositions. Where filters fill three quarters of a vector
-// they take 0.45 to 0.9 of the time of the others from kLeastImageChannels channels on (at three 0.75 to 1.45), and
-// tiles of the images that are left over 0.9 to 1.1 (one image, five by five 1.3); of fewer filters up to 2.8. With
-// AVX-512 a group would be 32 images: not tried.
+// they take 0.45 to 0.9 of the time of the others from kLeastImageChannels channels on (at three 0.75 to 1.45; eight
+// images of seven filters 1.2), and tiles of the images that are left over 0.9 to 1.1 (one image, five by five 1.3); of
+// fewer filters up to 2.8. With AVX-512 a group would be 32 images: not tried.
 constexpr int64_t kLeastImageChannels = 6;
 constexpr int kImageRows = 6;        // of the tiles of other instruction sets
 constexpr int64_t kLeastImages = 5;  // of a group; tiles make fewer in less time
@@ -339,14 +339,18 @@ bool runs_folded(const Axis& rows, const Axis& columns, const SlidingSizes& size
          columns.from_step == 1 && columns.taps.size() > 1 && !rows.taps.empty() && is_run(columns);
 }
 
-// Rows of the output whose sums, and what they read, of a group of images have kImageBytes.
+// How far apart the source rows of one row of the output lie, of those that exist.
+int64_t reach_of(const Axis& rows, const SlidingSizes& sizes) {
+  return std::min(rows.taps.back().offset - rows.taps.front().offset, sizes.from.h);
+}
+
+// Rows of the output, all of them or a part, whose sums and what they read of a group of images have kImageBytes.
 template <class T>
 int64_t rows_over_images(const Axis& rows, const SlidingSizes& sizes) {
   const int64_t fit = kImageBytes / (kernels_for<T>().gemm.nr * static_cast<int64_t>(sizeof(T)));
   const int64_t from_row = sizes.from.w * sizes.from.channels, to_row = sizes.to.w * sizes.to.channels;
-  const int64_t reach = rows.taps.back().offset - rows.taps.front().offset;
-  if ((fit - sizes.to.h * to_row) >= sizes.from.h * from_row) return sizes.to.h;
-  return (fit - reach * from_row) / (from_row + to_row);
+  if (sizes.from.h * from_row + sizes.to.h * to_row <= fit) return sizes.to.h;
+  return (fit - reach_of(rows, sizes) * from_row) / (from_row + to_row);
 }
 
 template <class T>
@@ -357,7 +361,9 @@ bool runs_over_images(const Axis& rows, const Axis& columns, const SlidingSizes&
       sizes.channels() < kLeastImageChannels || rows.from_step * rows.to_step > 1 ||
       columns.from_step * columns.to_step > 1 || rows.taps.size() * columns.taps.size() < 2 || !is_run(columns))
     return false;
-  return rows_over_images<T>(rows, sizes) >= std::max<int64_t>(1, rows.taps.back().offset - rows.taps.front().offset);
+  // Neighbouring parts turn the rows of their reach twice, which has to be worth it.
+  const int64_t fit = rows_over_images<T>(rows, sizes);
+  return fit > 0 && fit >= std::min(reach_of(rows, sizes), sizes.to.h);
 }
 
 template <class T>
@@ -427,11 +433,20 @@ void SlidingSum<T>::run_over_images(const Part& part) const {
   const int64_t from_row = sizes.from.w * channels, from_size = sizes.from.h * from_row;
   const int64_t to_row = sizes.to.w * filters, to_size = sizes.to.h * to_row;
 
-  const int64_t groups = images / most + (images % most >= kLeastImages ? 1 : 0);
-  const int64_t reach = rows.taps.back().offset - rows.taps.front().offset, fit = rows_over_images<T>(rows, sizes);
-  // Neighbouring parts turn the same `reach` rows.
-  const int64_t parts = std::max((sizes.to.h + fit - 1) / fit,
-                                 std::min(kImageTasks / std::max<int64_t>(1, groups), sizes.to.h / (reach + 1)));
+  const int64_t groups = images / most + (images % most >= kLeastImages ? 1 : 0),
+                made = std::min(images, groups * most);
+  if (made < images) {
+    SlidingSum rest = *this;
+    rest.sizes.from.n = rest.sizes.to.n = images - made;
+    rest.from += made * from_size;
+    rest.to += made * to_size;
+    rest.run_tiles({part}, false);
+  }
+  if (groups == 0) return;
+
+  const int64_t reach = reach_of(rows, sizes), fit = rows_over_images<T>(rows, sizes);
+  const int64_t parts =
+      std::max((sizes.to.h + fit - 1) / fit, std::min(kImageTasks / groups, sizes.to.h / (reach + 1)));
   const int64_t part_rows = (sizes.to.h + parts - 1) / parts;
   Scratch<T> packed(row_taps * taps * channels * filters);  // tap by tap, channel by channel
   for (int64_t r = 0, at = 0; r < row_taps; ++r)
@@ -489,13 +504,6 @@ void SlidingSum<T>::run_over_images(const Part& part) const {
       for (int64_t i = 0; i < count; ++i) finish(first + i * to_size, size);
     }
   });
-
-  SlidingSum rest = *this;
-  const int64_t made = std::min(images, groups * most);
-  rest.sizes.from.n = rest.sizes.to.n = images - made;
-  rest.from += made * from_size;
-  rest.to += made * to_size;
-  if (made < images) rest.run_tiles({part}, false);
 }
 
 template <class T>

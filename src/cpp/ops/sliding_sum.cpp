@@ -35,7 +35,7 @@ SlidingPlan<T>::SlidingPlan(const SlidingSizes& all)
         gaps = true;
         continue;
       }
-      const bool sums = sizes.pass != Pass::kernel_gradient;
+      const bool sums = sizes.pass != Pass::kernel_gradient;  // whose plan is one of rows or nothing
       Part part{r, c, sums && runs_over_images<T>(r, c, sizes), sums && runs_folded<T>(r, c, sizes), nullptr};
       if (!part.over_images && !part.folds) part.along_rows = plan_along_rows<T>(r, c, sizes);
       (part.along_rows || part.over_images || part.folds ? others : tiled).push_back(part);
