@@ -75,6 +75,7 @@ CONVOLUTIONS = [
     (2, (5, 4), (3, 9), 1, 2, {"padding": "same"}),  # wider than the image
     (1, (4, 4), (2, 17), 1, 2, {"padding": "same"}),  # too wide for rows
     (1, (40, 120), (3, 3), 8, 3, {"padding": "same"}),  # more rows than are spread at a time
+    (1, (40, 41), (5, 3), 3, 6, {"padding": "same"}),  # more than dW goes over at a time
     # Filters of one vector of some instruction set: pixels are broadcast from where they lie.
     *[(2, (9, 8), (5, 5), 3, f, {"padding": "same"}) for f in (2, 4, 8, 16)],
     *[(1, (7, 9), (5, 3), 2, f, {"strides": (1, 2), "padding": "same"}) for f in (2, 4, 8, 16)],

@@ -266,68 +266,110 @@ constexpr int kSumRegisters = kVectorBytes == 64 && sizeof(T) == sizeof(float) ?
 // Of rows that are not spread; a number is broadcast as it is multiplied, so that more sums fit.
 template <class T>
 constexpr int kPixelRegisters = kVectorBytes == 64 && sizeof(T) == sizeof(float) ? 27 : 10;
+// At most so many taps of one row tap; half of them in float64, for 70 KB less code.
+template <class T>
+constexpr int kMostTaps = sizeof(T) == sizeof(float) ? 8 : 4;
 template <class T, int RT>
-constexpr int kTileTaps = kSumRegisters<T> / RT < 8 ? kSumRegisters<T> / RT : 8;
+constexpr int kTileTaps = kSumRegisters<T> / RT < kMostTaps<T> ? kSumRegisters<T> / RT : kMostTaps<T>;
 
-// The vectors that one call goes over, and the sums that it adds to.
+// The vectors and steps that one call goes over, and the sums that it adds to.
 template <class T>
 struct Products {
   int64_t r0, t0;  // first taps
   int64_t begin, end, step;
+  int64_t first_step, last_step;
   const T* dy;
   int64_t dy_row;
   const T* masks;
   T* sums;  // of tap (0, 0)
 };
 
-// Of spread rows the vectors whose lanes all count for these taps, or (kMasked) the others. a.rows >= RT.
-template <class T, int RT, int TB, bool kMasked>
-void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
-  const int64_t r0 = b.r0, t0 = b.t0, dy_row = b.dy_row;
-  constexpr int L = kLanes<T>;
-  // Step i: row first + i * row_step of x meets rows i - r of dy.
-  const int64_t rows = a.rows, first = a.h * a.row_step + a.row_offsets[r0], x_row = a.row_step * a.x_row;
-  int64_t begin = 0, end = rows + RT - 1;
+// Step i of RT row taps over rows of y: row first + i * row_step of x meets rows i - r of dy. Of steps [begin, end)
+// those that exist.
+template <class T>
+FASTNN_INLINE void clip_steps(const RowConvArgs<T>& a, int64_t first, int64_t& begin, int64_t& end) {
   while (begin < end && first + begin * a.row_step < 0) ++begin;
   while (end > begin && first + (end - 1) * a.row_step >= a.x_rows) --end;
+}
+
+// body(i, last, r_begin, r_end) for steps [i, last) that have row taps [r_begin, r_end), which the compiler knows.
+template <class T, int RT, class Body>
+FASTNN_INLINE void for_steps(const RowConvArgs<T>& a, int64_t begin, int64_t end, const Body& body) {
+#pragma GCC unroll 4
+  for (int i = 0; i < RT - 1; ++i)
+    if (i >= begin && i < end) body(i, i + 1, 0, i + 1);
+  const int64_t i = begin < RT - 1 ? RT - 1 : begin, last = end < a.rows ? end : a.rows;
+  if (i < last) body(i, last, 0, RT);
+#pragma GCC unroll 4
+  for (int i = 0; i < RT - 1; ++i)
+    if (a.rows + i >= begin && a.rows + i < end) body(a.rows + i, a.rows + i + 1, i + 1, RT);
+}
+
+// Of spread rows: the vectors whose lanes all have these taps, row by row (column by column a depthwise sum takes 1.2
+// to 1.3 times as long, one over a signal 2.4 times: each change of row taps costs as much as some vectors); and the
+// others, masked. a.rows >= RT.
+template <class T, int RT, int TB>
+void add_gradient(const RowConvArgs<T>& a, const Products<T>& b) {
+  constexpr int L = kLanes<T>;
+  const int64_t r0 = b.r0, t0 = b.t0, dy_row = b.dy_row, x_row = a.row_step * a.x_row, step = b.step;
+  const int64_t first = a.h * a.row_step + a.row_offsets[r0];
+  int64_t begin = b.first_step, end = b.last_step;
+  clip_steps(a, first, begin, end);
+  const T* xs[TB];
+  int64_t inner_begin = 0, inner_end = b.end;
+#pragma GCC unroll 8
+  for (int t = 0; t < TB; ++t) {
+    xs[t] = a.x + (first - a.x_first) * a.x_row + a.offsets[t0 + t];
+    const int64_t* const inner = a.inner + 2 * (t0 + t);
+    if (inner[0] > inner_begin) inner_begin = inner[0];
+    if (inner[1] < inner_end) inner_end = inner[1];
+  }
   Vec<T> acc[RT][TB] = {};
-  for (int64_t v = b.begin; v < b.end; v += b.step) {
-    const int32_t kind = a.classes[v], *const span = a.spans + 2 * kind, *const whole = a.whole_spans + 2 * kind;
-    const bool masked = t0 < whole[0] || t0 + TB > whole[1];
-    if (masked != kMasked || t0 + TB <= span[0] || t0 >= span[1]) continue;
+  // One step of the vector at j.
+  auto add = [&](int64_t i, int64_t j, int r_begin, int r_end, const auto& dy_at, const auto& product)
+                 __attribute__((always_inline)) {
+                   Vec<T> x_i[TB];
+#pragma GCC unroll 8
+                   for (int t = 0; t < TB; ++t) x_i[t] = load(xs[t] + i * x_row + j);
+                   const T* p = b.dy + (i - r_begin) * dy_row + j;
+#pragma GCC unroll 5
+                   for (int r = 0; r < RT; ++r) {
+                     if (r < r_begin || r >= r_end) continue;
+                     const Vec<T> d = dy_at(p);
+                     p -= dy_row;
+#pragma GCC unroll 8
+                     for (int t = 0; t < TB; ++t) acc[r][t] = product(t, x_i[t], d, acc[r][t]);
+                   }
+                 };
+
+  int64_t v = b.begin;
+  if (v < inner_begin) v += (inner_begin - v + step - 1) / step * step;
+  const int64_t first_j = v * L, end_j = inner_end * L;
+  auto inner = [&](int64_t i, int64_t last, int r_begin, int r_end) __attribute__((always_inline)) {
+    auto dy_at = [](const T* p) { return in_register<T>(load(p)); };
+    auto product = [](int, Vec<T> x, Vec<T> d, Vec<T> sum) { return fma(x, d, sum); };
+    for (; i < last; ++i)
+      for (int64_t j = first_j; j < end_j; j += step * L) add(i, j, r_begin, r_end, dy_at, product);
+  };
+  if (first_j < end_j) for_steps<T, RT>(a, begin, end, inner);
+
+  for (v = b.begin; v < b.end; v += step) {
+    if (v >= inner_begin && v < inner_end) continue;
+    const int32_t kind = a.classes[v], *const span = a.spans + 2 * kind;
+    if (t0 + TB <= span[0] || t0 >= span[1]) continue;
     const int64_t j = v * L;
     const int width = width_at<T>(j, a.width);
-    const T* const x = a.x + (first - a.x_first) * a.x_row + j;
-    const T* xs[TB];
-    Mask<T> counts[TB];
-#pragma GCC unroll 8
-    for (int t = 0; t < TB; ++t) {
-      xs[t] = x + a.offsets[t0 + t];
-      counts[t] = kMasked ? as_int<T>(load(b.masks + ((kind - a.phases) * a.taps + t0 + t) * L)) : Mask<T>{};
-    }
-    auto step = [&](int64_t i, int r_begin, int r_end) __attribute__((always_inline)) {
-      Vec<T> x_i[TB];
-#pragma GCC unroll 8
-      for (int t = 0; t < TB; ++t) x_i[t] = load(xs[t] + i * x_row);
-      const T* p = b.dy + (i - r_begin) * dy_row + j;
-#pragma GCC unroll 5
-      for (int r = 0; r < RT; ++r) {
-        if (r < r_begin || r >= r_end) continue;
-        const Vec<T> d = kMasked ? read(p, width) : in_register<T>(load(p));
-        p -= dy_row;
-#pragma GCC unroll 8
-        for (int t = 0; t < TB; ++t)
-          acc[r][t] = kMasked ? fma_where<T>(counts[t], x_i[t], d, acc[r][t]) : fma(x_i[t], d, acc[r][t]);
-      }
+    const T* const masks = b.masks + ((kind - a.phases) * a.taps + t0) * L;
+    auto outer = [&](int64_t i, int64_t last, int r_begin, int r_end) __attribute__((always_inline)) {
+      auto dy_at = [&](const T* p) { return read(p, width); };
+      auto product = [&](int t, Vec<T> x, Vec<T> d, Vec<T> sum) {
+        return fma_where<T>(as_int<T>(load(masks + t * L)), x, d, sum);
+      };
+      for (; i < last; ++i) add(i, j, r_begin, r_end, dy_at, product);
     };
-#pragma GCC unroll 4
-    for (int i = 0; i < RT - 1; ++i)
-      if (i >= begin && i < end) step(i, 0, i + 1);
-    for (int64_t i = begin < RT - 1 ? RT - 1 : begin; i < rows && i < end; ++i) step(i, 0, RT);
-#pragma GCC unroll 4
-    for (int i = 0; i < RT - 1; ++i)
-      if (rows + i >= begin && rows + i < end) step(rows + i, i + 1, RT);
+    for_steps<T, RT>(a, begin, end, outer);
   }
+
 #pragma GCC unroll 5
   for (int r = 0; r < RT; ++r)
 #pragma GCC unroll 8
@@ -347,8 +389,7 @@ void add_products(const RowConvArgs<T>& a, const Products<T>& b) {
   const int64_t rows = a.rows, x_row = a.x_row, dy_row = b.dy_row, step = b.step, vectors = a.width / L;
   const int64_t first = a.h + a.row_offsets[0];
   int64_t begin = 0, end = rows + RT - 1;
-  while (begin < end && first + begin < 0) ++begin;
-  while (end > begin && first + end > a.x_rows) --end;
+  clip_steps(a, first, begin, end);
   Vec<T> acc[RT][TB] = {};
   const T* x = a.x + first * x_row + a.offsets[b.t0] + b.begin / b.step * a.x_pixel;
   for (int64_t v = b.begin; v < b.end; v += step, x += a.x_pixel) {
@@ -369,13 +410,10 @@ void add_products(const RowConvArgs<T>& a, const Products<T>& b) {
           if (r >= r_begin && r < r_end) acc[r][t] = fma(value, d[r], acc[r][t]);
       }
     };
-#pragma GCC unroll 4
-    for (int i = 0; i < RT - 1; ++i)
-      if (i >= begin && i < end) add(i, 0, i + 1);
-    for (int64_t i = begin < RT - 1 ? RT - 1 : begin; i < rows && i < end; ++i) add(i, 0, RT);
-#pragma GCC unroll 4
-    for (int i = 0; i < RT - 1; ++i)
-      if (rows + i >= begin && rows + i < end) add(rows + i, i + 1, RT);
+    auto steps = [&](int64_t i, int64_t last, int r_begin, int r_end) __attribute__((always_inline)) {
+      for (; i < last; ++i) add(i, r_begin, r_end);
+    };
+    for_steps<T, RT>(a, begin, end, steps);
   }
 #pragma GCC unroll 5
   for (int r = 0; r < RT; ++r)
@@ -419,16 +457,17 @@ void add_pixel_groups(const RowConvArgs<T>& a, Products<T> b) {
 template <class T, int RT, int... TB>
 void add_groups(const RowConvArgs<T>& a, Products<T> b) {
   using Add = void (*)(const RowConvArgs<T>&, const Products<T>&);
-  constexpr Add inner[] = {nullptr, add_gradient<T, RT, TB, false>...};
-  constexpr Add outer[] = {nullptr, add_gradient<T, RT, TB, true>...};
-  const int64_t vectors = (a.width + kLanes<T> - 1) / kLanes<T>;
+  constexpr Add tiles[] = {nullptr, add_gradient<T, RT, TB>...};
+  const int64_t vectors = (a.width + kLanes<T> - 1) / kLanes<T>, steps = a.rows + RT - 1;
   T* const sums = b.sums;
   b.end = vectors;
   b.step = a.phases;
-  for (b.begin = 0; b.begin < a.phases && b.begin < vectors; ++b.begin) {
-    b.sums = sums + b.begin * a.row_taps * a.taps * kLanes<T>;
-    add_parts<T>(inner, a, b, 0, a.taps);
-    add_parts<T>(outer, a, b, 0, a.taps);
+  for (b.first_step = 0; b.first_step < steps; b.first_step = b.last_step) {
+    b.last_step = b.first_step + a.steps < steps ? b.first_step + a.steps : steps;
+    for (b.begin = 0; b.begin < a.phases && b.begin < vectors; ++b.begin) {
+      b.sums = sums + b.begin * a.row_taps * a.taps * kLanes<T>;
+      add_parts<T>(tiles, a, b, 0, a.taps);
+    }
   }
 }
 
@@ -452,6 +491,8 @@ void add_gradients(const RowConvArgs<T>& a, const Products<T>& b) {
     add_groups<T, RT, 1, 2, 3, 4, 5, 6, 7, 8>(a, b);
   else if constexpr (most == 5)
     add_groups<T, RT, 1, 2, 3, 4, 5>(a, b);
+  else if constexpr (most == 4)
+    add_groups<T, RT, 1, 2, 3, 4>(a, b);
   else if constexpr (most == 3)
     add_groups<T, RT, 1, 2, 3>(a, b);
   else

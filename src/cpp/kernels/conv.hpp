@@ -30,9 +30,10 @@ struct RowConvArgs {
   // class each for those that have lanes outside.
   const int32_t* classes;
   int64_t phases;
-  const int32_t* spans;        // per class the taps [begin, end) that some lane has
-  const int32_t* whole_spans;  // per class the taps [begin, end) that all lanes have
-  const int64_t* y_at;         // where the vectors of a row of y begin (forward), whose pixels may stand apart
+  const int32_t* spans;  // per class the taps [begin, end) that some lane has
+  const int64_t* inner;  // per tap the vectors [begin, end) of a row whose lanes all have it (gradient)
+  int64_t steps;         // rows of x whose products are summed before the next ones' (gradient)
+  const int64_t* y_at;   // where the vectors of a row of y begin (forward), whose pixels may stand apart
 };
 
 // How one plane is spread.

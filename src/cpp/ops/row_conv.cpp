@@ -24,6 +24,13 @@ constexpr int64_t kSpreadBytes = 256 * 1024;
 constexpr int64_t kMostRows = 64;  // of an output that is not spread: still near when it is finished
 constexpr int64_t kLeastRows = 9;  // shares of more than these have five or more, as many as tiles have row taps
 
+// The gradient of the kernel goes over rows once for each phase of the filters and for a few taps at a time. Where the
+// phases share cache lines, so many bytes of rows are gone over in all ways before the next ones, out of L1 (64 images
+// of 28 x 28 x 3 to six filters, 3 x 3: 0.75 of the time), if that leaves vectors enough for the sums to be worth
+// loading.
+constexpr int64_t kNearBytes = 24 * 1024;
+constexpr int64_t kLeastProducts = 32;
+
 // Where rows pay. Filters of several vectors are the tiles' work but for few channels, where a tile's products are
 // short: with 32 registers rows take 0.4 to 1.0 of the time up to kMostSharing channels. With 16 they win up to
 // kMostSharingTaps columns of taps (0.4 to 0.9; nine of 224 x 224 pixels lose a tenth), in the gradient only while a
@@ -76,14 +83,15 @@ struct RowPlan {
   std::vector<int64_t> residues;  // of their pixels modulo the stride: a plane for each, and each channel
   std::vector<int64_t> offsets;   // tap by tap, channel by channel
   std::vector<int32_t> classes;
-  std::vector<int32_t> spans;            // of each class, the first tap of one of its lanes and the one behind the last
-  std::vector<int32_t> whole_spans;      // the same, of all its lanes
-  std::vector<int64_t> y_at;             // where the vectors of an output row begin
-  std::vector<int64_t> outside;          // where the vectors begin that have lanes outside the image or the row
-  int64_t pad = 0;                       // pixels of zeros before a spread row
-  int64_t before;                        // numbers before its first pixel, whole vectors
-  int64_t row, plane_rows;               // numbers of a spread row, rows of a plane
-  int64_t block_rows, blocks;            // rows of a task's output, tasks of an image
+  std::vector<int32_t> spans;    // of each class, the first tap of one of its lanes and the one behind the last
+  std::vector<int64_t> inner;    // of each tap, the first vector whose lanes all have it, the one behind the last
+  std::vector<int64_t> y_at;     // where the vectors of an output row begin
+  std::vector<int64_t> outside;  // where the vectors begin that have lanes outside the image or the row
+  int64_t pad = 0;               // pixels of zeros before a spread row
+  int64_t before;                // numbers before its first pixel, whole vectors
+  int64_t row, plane_rows;       // numbers of a spread row, rows of a plane
+  int64_t block_rows, blocks;    // rows of a task's output, tasks of an image
+  int64_t steps;                 // kernels::RowConvArgs
   std::vector<int64_t> tap_at, lane_at;  // where in the kernel: row by row the taps; the filters and some once more
   bool in_order;                         // the filters lie side by side
   std::vector<int64_t> phase_pixels;     // kernels::SpreadArgs
@@ -130,6 +138,7 @@ struct RowPlan {
       y_at.push_back(moves() ? j : j + j / filters * (columns.to_step - 1) * filters);
     }
 
+    std::vector<int32_t> whole;  // as spans, of all lanes
     for (int64_t c = 0; c < class_count(); ++c) {
       // Of how many lanes the pixel of a tap is in the image.
       const auto lane_pixels = pixels(c);
@@ -148,8 +157,14 @@ struct RowPlan {
         to.push_back(static_cast<int32_t>(static_cast<int64_t>(end) * channels));
       };
       add_span(spans, 1);
-      add_span(whole_spans, lanes);
+      add_span(whole, lanes);
     }
+    inner.resize(2 * taps.size() * static_cast<size_t>(channels));
+    for (int64_t v = 0; v < vectors; ++v)
+      for (int64_t t = whole[2 * classes[v]]; t < whole[2 * classes[v] + 1]; ++t) {
+        if (inner[2 * t + 1] == 0) inner[2 * t] = v;
+        inner[2 * t + 1] = v + 1;
+      }
 
     const int64_t row_pixels = (from.w - 1) / step + 1;
     before = (pad * filters + lanes - 1) / lanes * lanes;
@@ -164,6 +179,14 @@ struct RowPlan {
     if (!spreads) most = std::min(most, kMostRows);
     blocks = std::max<int64_t>(1, (rows.count + most - 1) / most);
     block_rows = (rows.count + blocks - 1) / blocks;
+    const int64_t most_steps = std::max<int64_t>(1, block_rows + row_taps() - 1);
+    steps = most_steps;
+    if (filters % lanes != 0) {
+      const int64_t near = kNearBytes / static_cast<int64_t>(sizeof(T)) / std::max<int64_t>(1, width + planes * row);
+      const int64_t fit = std::max(near, kLeastProducts * phases / std::max<int64_t>(1, vectors) + 1);
+      const int64_t parts = (most_steps + fit - 1) / fit;  // of one size
+      steps = (most_steps + parts - 1) / parts;
+    }
     plane_rows = std::min(from.h, (block_rows - 1) * rows.from_step + reach + 1);
     for (size_t t = 0; t < taps.size(); ++t)
       for (int64_t k = 0; k < channels; ++k)
@@ -273,7 +296,8 @@ struct RowPlan {
             .classes = classes.data(),
             .phases = phases,
             .spans = spans.data(),
-            .whole_spans = whole_spans.data(),
+            .inner = inner.data(),
+            .steps = steps,
             .y_at = y_at.data()};
   }
 };
@@ -320,7 +344,7 @@ template <class T>
 size_t bytes_of_plan(const RowPlan<T>& plan) {
   size_t bytes = sizeof plan;
   auto add = [&](const auto&... lists) { bytes += (0 + ... + (lists.size() * sizeof lists[0])); };
-  add(plan.row_offsets, plan.taps, plan.residues, plan.offsets, plan.classes, plan.spans, plan.whole_spans, plan.y_at,
+  add(plan.row_offsets, plan.taps, plan.residues, plan.offsets, plan.classes, plan.spans, plan.inner, plan.y_at,
       plan.outside, plan.tap_at, plan.lane_at, plan.phase_pixels, plan.phase_lanes, plan.masks);
   return bytes;
 }
