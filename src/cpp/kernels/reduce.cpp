@@ -46,7 +46,7 @@ T sum(const T* x, int64_t n) {
 // A kilobyte of rows at a time, or eight rows, so that the sums of their columns are loaded and stored once for all; of
 // as many columns as their sums fit into the first cache.
 template <class T>
-void sum_rows(T* y, const T* x, int64_t rows, int64_t columns, int64_t stride, bool accumulate) {
+FASTNN_INLINE void sum_whole_rows(T* y, const T* x, int64_t rows, int64_t columns, int64_t stride, bool accumulate) {
   constexpr int L = kLanes<T>;
   constexpr int64_t kBlockRows = 128;  // as above: rows in blocks, so that the error does not grow with their number
   constexpr int64_t kColumns = 1024;
@@ -78,6 +78,28 @@ void sum_rows(T* y, const T* x, int64_t rows, int64_t columns, int64_t stride, b
     }
     __builtin_memcpy(y + c0, total, static_cast<size_t>(count) * sizeof(T));
   }
+}
+
+// Rows of few columns that lie one behind the other are summed as longer ones, of so many vectors as it takes until
+// they begin at a lane 0 again (six columns of AVX2: four rows in three vectors; 50,000 rows 0.55 of the time, of three
+// columns 0.31).
+template <class T>
+void sum_rows(T* y, const T* x, int64_t rows, int64_t columns, int64_t stride, bool accumulate) {
+  constexpr int L = kLanes<T>;
+  constexpr int64_t kFew = 2 * L;
+  int64_t joined = 1;
+  while (columns * joined % L != 0) joined *= 2;
+  if (joined > 1 && columns < kFew && columns == stride && rows >= 4 * joined) {
+    T sums[kFew * L];
+    const int64_t wide = columns * joined, whole = rows / joined;
+    sum_whole_rows(sums, x, whole, wide, wide, false);
+    sum_whole_rows(y, sums, joined, columns, columns, accumulate);
+    x += whole * wide;
+    rows -= whole * joined;
+    accumulate = true;
+    if (rows == 0) return;
+  }
+  sum_whole_rows(y, x, rows, columns, stride, accumulate);
 }
 
 // Associative folds. A tail is filled up with the identity, so that it runs the same code.
