@@ -228,9 +228,9 @@ constexpr AddBlock<T> kAddBlocks[] = {nullptr,
 
 template <class T>
 void forward(const RowConvArgs<T>& a, T* y, int64_t y_row, const T* weights, T* partial, bool accumulate) {
-  constexpr const AddBlock<T>* spread[kMaxTaps + 1] = {
+  static constexpr const AddBlock<T>* spread[kMaxTaps + 1] = {
       nullptr, kAddBlocks<T, 1, true>, kAddBlocks<T, 2, true>, kAddBlocks<T, 3, true>, nullptr, kAddBlocks<T, 5, true>};
-  constexpr const AddBlock<T>* broadcast[kMaxTaps + 1] = {
+  static constexpr const AddBlock<T>* broadcast[kMaxTaps + 1] = {
       nullptr, nullptr, nullptr, kAddBlocks<T, 3, false>, nullptr, kAddBlocks<T, 5, false>};
   const auto& add = a.x_pixel == 0 ? spread : broadcast;
   constexpr int L = kLanes<T>;
@@ -439,7 +439,7 @@ void add_parts(void (*const (&tiles)[N])(const RowConvArgs<T>&, const Products<T
 template <class T, int RT, int... TB>
 void add_pixel_groups(const RowConvArgs<T>& a, Products<T> b) {
   using Add = void (*)(const RowConvArgs<T>&, const Products<T>&);
-  constexpr Add tiles[] = {nullptr, add_products<T, RT, TB>...};
+  static constexpr Add tiles[] = {nullptr, add_products<T, RT, TB>...};
   const int64_t vectors = a.width / kLanes<T>, phases = a.phases;
   T* const sums = b.sums;
   b.step = phases;
@@ -457,7 +457,7 @@ void add_pixel_groups(const RowConvArgs<T>& a, Products<T> b) {
 template <class T, int RT, int... TB>
 void add_groups(const RowConvArgs<T>& a, Products<T> b) {
   using Add = void (*)(const RowConvArgs<T>&, const Products<T>&);
-  constexpr Add tiles[] = {nullptr, add_gradient<T, RT, TB>...};
+  static constexpr Add tiles[] = {nullptr, add_gradient<T, RT, TB>...};
   const int64_t vectors = (a.width + kLanes<T> - 1) / kLanes<T>, steps = a.rows + RT - 1;
   T* const sums = b.sums;
   b.end = vectors;

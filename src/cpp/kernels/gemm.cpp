@@ -66,7 +66,7 @@ struct Ahead {
 
   explicit Ahead(const GemmArgs<T>& g) : at(g.ahead), end(g.ahead + g.ahead_size), lines(0) {
     if (g.ahead_size == 0 || g.taps == 0) return;
-    const int64_t taps = g.taps * ((g.m + kRows - 1) / kRows) * ((g.n + kColumns<T> - 1) / kColumns<T>);
+    const int64_t taps = g.repeats * g.taps * ((g.m + kRows - 1) / kRows) * ((g.n + kColumns<T> - 1) / kColumns<T>);
     lines = (g.ahead_size / kLine + taps) / taps;
   }
   __attribute__((noinline)) void operator()() {
@@ -74,15 +74,17 @@ struct Ahead {
   }
 };
 
-// Rows [i, end) in tiles of MR, all of the NV vectors of columns from j on.
+// Rows [i, end) of one of the products in tiles of MR, all of the NV vectors of columns from j on.
 template <class T, int MR, int NV, bool kPackedA = false>
-void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j, Ahead<T>& ahead) {
+void tiles(const GemmArgs<T>& g, int64_t repeat, int64_t i, int64_t end, int64_t j, Ahead<T>& ahead) {
   const int64_t columns = g.n - j;
   const bool part = columns < NV * kLanes<T>;
   const int last = part ? static_cast<int>(columns) - (NV - 1) * kLanes<T> : kLanes<T>;  // columns of the last vector
-  const int64_t c_row = g.c_row, b_offset = j / kColumns<T> * g.b_panel, chain = g.chain > 0 ? g.chain : g.k;
+  const int64_t c_row = g.c_row, chain = g.chain > 0 ? g.chain : g.k;
+  const int64_t a_offset = repeat * g.a_step, b_offset = repeat * g.b_step + j / kColumns<T> * g.b_panel;
+  const int64_t c_offset = repeat * g.c_step + j;
   for (; i < end; i += MR) {
-    T* const c = g.c + i * c_row + j;
+    T* const c = g.c + c_offset + i * c_row;
     int64_t k = 0;
     do {
       const int64_t depth = g.k - k < chain ? g.k - k : chain;
@@ -93,7 +95,7 @@ void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j, Ahead<T>& ah
       Vec<T> acc[MR][NV] = {};
       for (int64_t t = 0; t < g.taps; ++t) {
         if (__builtin_expect(ahead.at < ahead.end, 0)) ahead();
-        const T* const a = kPackedA ? g.a[0] + i * g.k : g.a[t] + i * g.a_row + k * g.a_col;
+        const T* const a = kPackedA ? g.a[0] + i * g.k : g.a[t] + a_offset + i * g.a_row + k * g.a_col;
         const T* const b = g.b[t] + b_offset + k * g.b_row;
         if (kPackedA || !part || g.b_padded)
           multiply<T, MR, NV, kPackedA, false>(acc, a, b, depth, g, last);
@@ -139,7 +141,7 @@ void tiles(const GemmArgs<T>& g, int64_t i, int64_t end, int64_t j, Ahead<T>& ah
 }
 
 template <class T>
-using TilesFn = void (*)(const GemmArgs<T>&, int64_t, int64_t, int64_t, Ahead<T>&);
+using TilesFn = void (*)(const GemmArgs<T>&, int64_t, int64_t, int64_t, int64_t, Ahead<T>&);
 
 // How rows are cut into tiles: `whole` rows in tiles of kRows, then one of `first` and one of `second`, either of which
 // may be empty. Fewer than eight sums would wait for their multiply-adds, one to three rows, or seven of a single
@@ -162,39 +164,47 @@ struct RowTiles {
 
 template <class T, int... MR>
 void run_packed(const GemmArgs<T>& g) {
-  constexpr TilesFn<T> of_rows[][sizeof...(MR) + 1] = {{nullptr, tiles<T, MR, 1, true>...},
-                                                       {nullptr, tiles<T, MR, kVectors, true>...}};
+  static constexpr TilesFn<T> of_rows[][sizeof...(MR) + 1] = {{nullptr, tiles<T, MR, 1, true>...},
+                                                              {nullptr, tiles<T, MR, kVectors, true>...}};
   Ahead<T> ahead(g);
   const RowTiles rows(g.m, false);
   const int64_t last = rows.whole + rows.first;
   for (int64_t j = 0; j < g.n; j += kColumns<T>) {
     const auto& of_width = of_rows[g.n - j > kLanes<T>];
-    if (rows.whole > 0) of_width[kRows](g, 0, rows.whole, j, ahead);
-    if (rows.first > 0) of_width[rows.first](g, rows.whole, last, j, ahead);
-    if (rows.second > 0) of_width[rows.second](g, last, g.m, j, ahead);
+    if (rows.whole > 0) of_width[kRows](g, 0, 0, rows.whole, j, ahead);
+    if (rows.first > 0) of_width[rows.first](g, 0, rows.whole, last, j, ahead);
+    if (rows.second > 0) of_width[rows.second](g, 0, last, g.m, j, ahead);
   }
 }
 
 template <class T, int... MR>
 void run_tiles(const GemmArgs<T>& g) {
-  constexpr TilesFn<T> of_rows[][sizeof...(MR) + 1] = {{nullptr, tiles<T, MR, 1>...},
-                                                       {nullptr, tiles<T, MR, kVectors>...}};
+  static constexpr TilesFn<T> of_rows[][sizeof...(MR) + 1] = {{nullptr, tiles<T, MR, 1>...},
+                                                              {nullptr, tiles<T, MR, kVectors>...}};
   Ahead<T> ahead(g);
   const RowTiles rows(g.m, g.n <= kLanes<T>);
   const int64_t last = rows.whole + rows.first;
-  if (rows.whole > 0)
-    for (int64_t j = 0; j < g.n; j += kColumns<T>) of_rows[g.n - j > kLanes<T>][kRows](g, 0, rows.whole, j, ahead);
-  if (rows.first == 0) return;
   // Without others, one to three rows take more columns at a time.
-  constexpr TilesFn<T> wide[] = {nullptr, tiles<T, 1, 8>, tiles<T, 2, 4>, tiles<T, 3, 4>};
-  int64_t j = 0;
-  if (rows.first <= RowTiles::kFew && rows.second == 0)
-    for (const int64_t width = (rows.first == 1 ? 8 : 4) * kLanes<T>; j + width <= g.n; j += width)
-      wide[rows.first](g, rows.whole, g.m, j, ahead);
-  for (; j < g.n; j += kColumns<T>) {
-    const auto& of_width = of_rows[g.n - j > kLanes<T>];
-    of_width[rows.first](g, rows.whole, last, j, ahead);
-    if (rows.second > 0) of_width[rows.second](g, last, g.m, j, ahead);
+  static constexpr TilesFn<T> wide[] = {nullptr, tiles<T, 1, 8>, tiles<T, 2, 4>, tiles<T, 3, 4>};
+  const bool few = rows.whole == 0 && rows.first <= RowTiles::kFew && rows.second == 0;
+  // Products that share B take its panels one by one (1 to 3 % of the time); others take all columns one by one, for A.
+  const int64_t together = g.b_step == 0 ? g.repeats : 1;
+  for (int64_t r0 = 0; r0 < g.repeats; r0 += together) {
+    auto run = [&](TilesFn<T> tiles, int64_t begin, int64_t end, int64_t j) {
+      for (int64_t r = r0; r < r0 + together; ++r) tiles(g, r, begin, end, j, ahead);
+    };
+    if (rows.whole > 0)
+      for (int64_t j = 0; j < g.n; j += kColumns<T>) run(of_rows[g.n - j > kLanes<T>][kRows], 0, rows.whole, j);
+    if (rows.first == 0) continue;  // tiles of other heights after those: turns of them take 1 % longer
+    int64_t j = 0;
+    if (few)
+      for (const int64_t width = (rows.first == 1 ? 8 : 4) * kLanes<T>; j + width <= g.n; j += width)
+        run(wide[rows.first], rows.whole, g.m, j);
+    for (; j < g.n; j += kColumns<T>) {
+      const auto& of_width = of_rows[g.n - j > kLanes<T>];
+      run(of_width[rows.first], rows.whole, last, j);
+      if (rows.second > 0) run(of_width[rows.second], last, g.m, j);
+    }
   }
 }
 
@@ -252,7 +262,7 @@ void one_row(const GemmArgs<T>& g) {
 
 template <class T>
 void run(const GemmArgs<T>& g) {
-  if (g.m == 1 && g.n > kColumns<T> && g.b_panel == kColumns<T>) return one_row(g);
+  if (g.m == 1 && g.n > kColumns<T> && g.b_panel == kColumns<T> && g.repeats == 1) return one_row(g);
   if constexpr (kRows == 12) {
     run_tiles<T, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>(g);
   } else {

@@ -498,30 +498,32 @@ void SlidingSum<T>::run_over_images(const Part& part) const {
       const T** const b = a + row_taps;
       for (const Segment& rs : rows.segments)
         for (int64_t u = std::max(u0, rs.begin); u < std::min(u1, rs.end); ++u)
-          for (const Segment& cs : columns.segments)
-            for (int64_t v = cs.begin; v < cs.end; ++v) {
-              int64_t used = 0;
-              for (int64_t r = rs.first_tap; r < rs.last_tap && cs.first_tap < cs.last_tap; ++r, ++used) {
-                const int64_t h = u + rows.taps[r].offset - h0, w = v + columns.taps[cs.first_tap].offset;
-                a[used] = &packed[(r * taps + cs.first_tap) * channels * filters];
-                b[used] = turned + (h * from_row + w * channels) * most;
-              }
-              gemm.run({.m = filters,
-                        .n = count,
-                        .k = (cs.last_tap - cs.first_tap) * channels,
-                        .taps = used,
-                        .a = a,
-                        .a_row = 1,
-                        .a_col = filters,
-                        .b = b,
-                        .b_row = most,
-                        .b_panel = most,
-                        .b_padded = true,
-                        .c = sums + ((u - u0) * to_row + v * filters) * count,
-                        .c_row = count,
-                        .bias = nullptr,
-                        .accumulate = false});
+          for (const Segment& cs : columns.segments) {
+            int64_t used = 0;
+            for (int64_t r = rs.first_tap; r < rs.last_tap && cs.first_tap < cs.last_tap; ++r, ++used) {
+              const int64_t h = u + rows.taps[r].offset - h0, w = cs.begin + columns.taps[cs.first_tap].offset;
+              a[used] = &packed[(r * taps + cs.first_tap) * channels * filters];
+              b[used] = turned + (h * from_row + w * channels) * most;
             }
+            gemm.run({.m = filters,
+                      .n = count,
+                      .k = (cs.last_tap - cs.first_tap) * channels,
+                      .taps = used,
+                      .a = a,
+                      .a_row = 1,
+                      .a_col = filters,
+                      .b = b,
+                      .b_row = most,
+                      .b_panel = most,
+                      .b_padded = true,
+                      .c = sums + ((u - u0) * to_row + cs.begin * filters) * count,
+                      .c_row = count,
+                      .bias = nullptr,
+                      .accumulate = false,
+                      .repeats = cs.end - cs.begin,
+                      .b_step = channels * most,
+                      .c_step = filters * count});
+          }
       T* const first = to + n * to_size + u0 * to_row;
       const int64_t size = (u1 - u0) * to_row;
       gemm.add_turned(first, to_size, sums, count, size, bias ? biases.data() : nullptr, accumulate);

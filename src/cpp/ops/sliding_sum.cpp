@@ -224,48 +224,47 @@ void SlidingSum<T>::run_tiles(const std::vector<Part>& parts, bool clear) const 
             for (int k = 1; k < 3; ++k)
               if (cost(along[k]) < cost(along[0])) std::swap(along[0], along[k]);
 
-            for (int64_t i2 = 0; i2 < along[2].count; ++i2)
-              for (int64_t i1 = 0; i1 < along[1].count; ++i1) {
-                const int64_t from_at = task.n * from_size + u0 * rows.from_step * from_row +
-                                        v0 * columns.from_step * from_image.channels + i2 * along[2].from +
-                                        i1 * along[1].from;
-                const int64_t to_at = task.n * to_size + (u0 * rows.to_step + rows.to_first) * to_row +
-                                      (v0 * columns.to_step + columns.to_first) * to_image.channels + i2 * along[2].to +
-                                      i1 * along[1].to;
-                for (int64_t g = 0; g < groups; ++g) {
-                  int64_t used = 0, run = 0;
-                  for (int64_t r = rs.first_tap; r < rs.last_tap; ++r)
-                    for (int64_t q = cs.first_tap; q < cs.last_tap; q += run) {
-                      run = 1;
-                      if (whole_rows &&
-                          columns.taps[cs.last_tap - 1].offset - columns.taps[q].offset == cs.last_tap - 1 - q)
-                        run = cs.last_tap - q;
-                      a[used] = from + (from_at + rows.taps[r].offset * from_row +
-                                        columns.taps[q].offset * from_image.channels + g * K);
-                      b[used++] =
-                          &packed[(g * panels + task.f / nr) * panel + (part_tap + r * column_taps + q) * K * nr];
-                    }
-                  done += along[0].count;
-                  const int64_t ahead = std::exchange(near, next_size > 0 ? next_size * done / pixels : 0);
-                  gemm.run({.m = along[0].count,
-                            .n = count_f,
-                            .k = K * std::max<int64_t>(run, 1),
-                            .taps = used,
-                            .a = a,
-                            .a_row = along[0].from,
-                            .a_col = 1,
-                            .b = b,
-                            .b_row = nr,
-                            .b_panel = panel,
-                            .b_padded = true,
-                            .c = to + to_at + g * N + task.f,
-                            .c_row = along[0].to,
-                            .bias = bias ? bias + g * N + task.f : nullptr,
-                            .accumulate = accumulate,
-                            .ahead = ahead < next.size ? next.begin + ahead : next_to.begin + (ahead - next.size),
-                            .ahead_size = near - ahead});
-                }
+            for (int64_t i2 = 0; i2 < along[2].count; ++i2) {
+              const int64_t from_at = task.n * from_size + u0 * rows.from_step * from_row +
+                                      v0 * columns.from_step * from_image.channels + i2 * along[2].from;
+              const int64_t to_at = task.n * to_size + (u0 * rows.to_step + rows.to_first) * to_row +
+                                    (v0 * columns.to_step + columns.to_first) * to_image.channels + i2 * along[2].to;
+              for (int64_t g = 0; g < groups; ++g) {
+                int64_t used = 0, run = 0;
+                for (int64_t r = rs.first_tap; r < rs.last_tap; ++r)
+                  for (int64_t q = cs.first_tap; q < cs.last_tap; q += run) {
+                    run = 1;
+                    if (whole_rows &&
+                        columns.taps[cs.last_tap - 1].offset - columns.taps[q].offset == cs.last_tap - 1 - q)
+                      run = cs.last_tap - q;
+                    a[used] = from + (from_at + rows.taps[r].offset * from_row +
+                                      columns.taps[q].offset * from_image.channels + g * K);
+                    b[used++] = &packed[(g * panels + task.f / nr) * panel + (part_tap + r * column_taps + q) * K * nr];
+                  }
+                done += along[0].count * along[1].count;
+                const int64_t ahead = std::exchange(near, next_size > 0 ? next_size * done / pixels : 0);
+                gemm.run({.m = along[0].count,
+                          .n = count_f,
+                          .k = K * std::max<int64_t>(run, 1),
+                          .taps = used,
+                          .a = a,
+                          .a_row = along[0].from,
+                          .a_col = 1,
+                          .b = b,
+                          .b_row = nr,
+                          .b_panel = panel,
+                          .b_padded = true,
+                          .c = to + to_at + g * N + task.f,
+                          .c_row = along[0].to,
+                          .bias = bias ? bias + g * N + task.f : nullptr,
+                          .accumulate = accumulate,
+                          .repeats = along[1].count,
+                          .a_step = along[1].from,
+                          .c_step = along[1].to,
+                          .ahead = ahead < next.size ? next.begin + ahead : next_to.begin + (ahead - next.size),
+                          .ahead_size = near - ahead});
               }
+            }
           }
         }
       }

@@ -217,26 +217,27 @@ void WinogradSum<T>::run() const {
       }
       for (int64_t j = 0; j < filters; j += columns) {
         const int64_t n = std::min(columns, filters - j);
-        for (int64_t p = 0; p < kPoints; ++p) {
-          const T* const a = v + p * v_point;
-          const T* const b = u + p * u_point + j * K;
-          gemm.run({.m = count,
-                    .n = n,
-                    .k = K,
-                    .taps = 1,
-                    .a = &a,
-                    .a_row = v_row,
-                    .a_col = 1,
-                    .b = &b,
-                    .b_row = nr,
-                    .b_panel = nr * K,
-                    .b_padded = true,
-                    .c = m + p * m_point,
-                    .c_row = m_row,
-                    .bias = nullptr,
-                    .accumulate = false,
-                    .chain = chain});
-        }
+        const T *const a = v, *const b = u + j * K;
+        gemm.run({.m = count,
+                  .n = n,
+                  .k = K,
+                  .taps = 1,
+                  .a = &a,
+                  .a_row = v_row,
+                  .a_col = 1,
+                  .b = &b,
+                  .b_row = nr,
+                  .b_panel = nr * K,
+                  .b_padded = true,
+                  .c = m,
+                  .c_row = m_row,
+                  .bias = nullptr,
+                  .accumulate = false,
+                  .repeats = kPoints,
+                  .a_step = v_point,
+                  .b_step = u_point,
+                  .c_step = m_point,
+                  .chain = chain});
         TileWalk<T> results(to + f0 + j, to_shape, tiles, t0, scatter ? kInputTile : kTile);
         typename Finish<T>::Part part(finish);
         const auto complete = [&](T* first, int64_t stride, int64_t h, int64_t w) {
