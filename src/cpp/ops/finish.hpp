@@ -33,23 +33,30 @@ class Finish {
     void operator()(T* p, int64_t n) {
       whole_.apply(p, n);
       if (!whole_.moments_) return;
-      const int64_t size = whole_.moments_->values_of_chunk();
       for (int64_t at = p - whole_.first_, end = at + n; at < end;) {
-        const int64_t chunk = at / size, next = std::min((chunk + 1) * size, end);
-        if (chunk != chunk_) report();
-        chunk_ = chunk;
+        if (at < begin_ || at >= end_) enter(at);
+        const int64_t next = std::min(end_, end);
         complete_ += next - at;
         at = next;
       }
     }
 
    private:
+    // The chunk that holds value `at`, kept: a division for each run of pixels costs several percent of a layer.
+    void enter(int64_t at) {
+      report();
+      const int64_t size = whole_.moments_->values_of_chunk();
+      chunk_ = at / size;
+      begin_ = chunk_ * size;
+      end_ = begin_ + size;
+    }
     void report() {
       if (complete_ > 0) whole_.moments_->report(chunk_, complete_);
       complete_ = 0;
     }
     const Finish& whole_;
-    int64_t chunk_ = 0, complete_ = 0;
+    int64_t chunk_ = 0, begin_ = 0, end_ = 0;  // values of the chunk
+    int64_t complete_ = 0;
   };
 
  private:
