@@ -170,24 +170,29 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
                           .ahead_size = std::exchange(ahead_size, 0)});
               used = 0;
             };
-            auto add = [&](int64_t row, int64_t v, bool add_down, int64_t add_depth) {
+            auto add = [&](const T* from, const T* to, bool add_down, int64_t add_depth) {
               if (down != add_down || depth != add_depth) flush();
               down = add_down;
               depth = add_depth;
-              const int64_t n = row / wh.out, h = row % wh.out * wh.stride + r * wh.dilation - wh.before;
-              const int64_t w = v * ww.stride + unit.q0 * ww.dilation - ww.before;
-              a[used] = x + ((n * in.h + h) * in.w + w) * in.channels + g * C;
-              b[used++] = (apart ? panels : dy_block) + ((row - row0) * ww.out + v) * b_row;
+              a[used] = from;
+              b[used++] = to;
             };
             const Reach reach = reaches[r];
-            for (int64_t row = row0; row < row1;) {  // image by image, the rows that have this tap
-              const int64_t top = row / wh.out * wh.out, next = std::min(top + wh.out, row1);
+            for (int64_t row = row0, next; row < row1; row = next) {  // image by image, the rows that have this tap
+              const int64_t n = row / wh.out, top = n * wh.out;
+              next = std::min(top + wh.out, row1);
               const int64_t first = std::max(row, top + reach.begin), last = std::min(next, top + reach.end);
+              if (first >= last) continue;
+              const int64_t h = (first - top) * wh.stride + r * wh.dilation - wh.before;
+              const int64_t w = unit.v0 * ww.stride + unit.q0 * ww.dilation - ww.before;
+              const T* from = x + ((n * in.h + h) * in.w + w) * in.channels + g * C;
+              const T* to = (apart ? panels : dy_block) + ((first - row0) * ww.out + unit.v0) * b_row;
               if (last - first > width)
-                for (int64_t v = unit.v0; v < unit.v1; ++v) add(first, v, true, last - first);
+                for (int64_t v = 0; v < width; ++v, from += ww.stride * in.channels, to += b_row)
+                  add(from, to, true, last - first);
               else
-                for (int64_t i = first; i < last; ++i) add(i, unit.v0, false, width);
-              row = next;
+                for (int64_t i = first; i < last; ++i, from += wh.stride * in.w * in.channels, to += ww.out * b_row)
+                  add(from, to, false, width);
             }
             flush();
           }
