@@ -346,7 +346,8 @@ def test_depthwise_is_a_group_for_every_channel():
         (9, 1024, 300),  # columns of x^T that would fill few sets of a cache
         (130, 337, 400),  # x^T in tiles, the last ones of four and three rows
         (523, 293, 530),  # x in tiles too, several blocks of them
-        (1100, 1024, 200),  # x^T in tiles block by block
+        (1100, 1024, 200),  # x^T in tiles, in several pieces
+        (4200, 1024, 130),  # and block by block
         (1, 37, 2100),  # a row of several spans
         *((70, 300, n) for n in (1, 3, 5, 10)),  # few columns, computed as rows
     ],
@@ -355,12 +356,26 @@ def test_matrix_products_of_integers_are_exact(m, k, n, dtype):
     rng = np.random.default_rng(1)
     x, kernel, bias, dy = small(rng, m, k), small(rng, k, n), small(rng, n), small(rng, m, n)
     as_float = [a.astype(dtype) for a in (x, kernel, bias, dy)]
+    x, kernel, bias, dy = (a.astype(np.float64) for a in (x, kernel, bias, dy))  # exact, and BLAS
     np.testing.assert_array_equal(ops.matmul(as_float[0], as_float[1]), x @ kernel)
     np.testing.assert_array_equal(ops.dense(*as_float[:3]), x @ kernel + bias)
     got = ops.dense_backward(as_float[3], *as_float[:3])
     for a, b in zip(got, (dy @ kernel.T, x.T @ dy, dy.sum(0)), strict=True):
         np.testing.assert_array_equal(a, b)
     assert ops.dense_backward(as_float[3], *as_float[:2])[2] is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1, 31, 32, 33, 127, 1000])
+def test_sums_of_integers_over_rows_are_exact(rows, dtype):
+    rng = np.random.default_rng(4)
+    for columns in range(1, 36):  # on both sides of what is summed as longer rows
+        x = small(rng, rows, columns)
+        np.testing.assert_array_equal(ops.sum(x.astype(dtype), axis=0), x.sum(0))
+        if rows > 1 and columns > 1:  # a NaN stays in its column
+            x = x.astype(dtype)
+            x[-1, 0] = x[rows // 2, -1] = np.nan
+            np.testing.assert_array_equal(ops.sum(x, axis=0), x.sum(0))
 
 
 POOLS = [
