@@ -186,7 +186,7 @@ void run_tiles(const GemmArgs<T>& g) {
   const int64_t last = rows.whole + rows.first;
   // Without others, one to three rows take more columns at a time.
   static constexpr TilesFn<T> wide[] = {nullptr, tiles<T, 1, 8>, tiles<T, 2, 4>, tiles<T, 3, 4>};
-  const bool few = rows.whole == 0 && rows.first <= RowTiles::kFew && rows.second == 0;
+  const bool few = rows.first <= RowTiles::kFew && rows.second == 0;
   // Products that share B take its panels one by one (1 to 3 % of the time); others take all columns one by one, for A.
   const int64_t together = g.b_step == 0 ? g.repeats : 1;
   for (int64_t r0 = 0; r0 < g.repeats; r0 += together) {

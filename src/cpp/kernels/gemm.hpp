@@ -26,8 +26,8 @@ struct GemmArgs {
   int64_t c_row;
   const T* bias;  // (N) or null
   bool accumulate;
-  // So many products in a row, each time all A_t so much further on, all B_t and C: what a call costs besides is 50 to
-  // 200 cycles.
+  // So many products in a row, each time all A_t so much further on, all B_t and C (a row of pixels in one call takes
+  // 0.88 of the time of a call for each: 5 x 5, 6 channels to 16, AVX2). Not where A is packed.
   int64_t repeats = 1, a_step = 0, b_step = 0, c_step = 0;
   int64_t chain = 0;      // or 0: all of k
   bool c_is_far = false;  // and has to be read: the rows of a tile are asked for before its sums begin

@@ -42,7 +42,7 @@ class Finish {
     }
 
    private:
-    // The chunk that holds value `at`, kept: a division for each run of pixels costs several percent of a layer.
+    // The chunk that holds value `at`, kept: a division for each run of pixels is 1 % of a step of ResNet-20.
     void enter(int64_t at) {
       report();
       const int64_t size = whole_.moments_->values_of_chunk();

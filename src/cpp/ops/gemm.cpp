@@ -35,9 +35,9 @@ constexpr int64_t kFmaPerWork = 32;
 // L2 does not hold it and more panels read it (1024 x 1024 x 1024: from 85 % to 89 %, in float64 0.95 of the time;
 // 2048 x 256 x 256 lost). The threads share that, piece by piece, before the product begins, which has to hold
 // kTileFmas for it: smaller ones lost on two threads. Up to kTileBytes, half of the L3 cache of Zen 3 (2000^T x 2000 x
-// 600: 0.89 of the time, 1400^T x 1400 x 512 in float64 0.83, both 16 MB); of what is larger, blocks are laid out by
-// the tasks that read them, and only where columns a multiple of kAliasBytes apart fill few sets of the L1 cache, with
-// at least kAliasPanels panels.
+// 600: 0.89 of the time, 1400^T x 1400 x 512 in float64 0.83, both 16 MB; one of four on two threads 1.05); of what is
+// larger, blocks are laid out by the tasks that read them, and only where columns a multiple of kAliasBytes apart fill
+// few sets of the L1 cache, with at least kAliasPanels panels.
 constexpr int64_t kTilePanels = 16, kTilePanelsOfRows = 32, kTileRows = 48;
 constexpr int64_t kTileFmas = 16 * 1024 * 1024;
 constexpr int64_t kTileBytes = 16384 * 1024;

@@ -26,7 +26,7 @@ constexpr int64_t kLeastRows = 9;  // shares of more than these have five or mor
 
 // The gradient of the kernel goes over rows once for each phase of the filters and for a few taps at a time. Where the
 // phases share cache lines, so many bytes of rows are gone over in all ways before the next ones, out of L1 (64 images
-// of 28 x 28 x 3 to six filters, 3 x 3: 0.75 of the time), if that leaves vectors enough for the sums to be worth
+// of 28 x 28 x 3 to six filters, 3 x 3: 0.79 of the time), if that leaves vectors enough for the sums to be worth
 // loading.
 constexpr int64_t kNearBytes = 24 * 1024;
 constexpr int64_t kLeastProducts = 32;
