@@ -210,11 +210,12 @@ struct Pixels {
 };
 
 // body(vector, first pixel, Pixels, channel of y's row) for a row of windows; kFast has code for sizes known in
-// advance.
+// advance. Behind the row `later` elements are written after it, and so may be written over.
 template <class T, bool kFast, class Body>
-FASTNN_INLINE void for_windows(const T* x, int64_t i, const PoolSizes& s, const Body& body) {
+FASTNN_INLINE void for_windows(const T* x, int64_t i, const PoolSizes& s, int64_t later, const Body& body) {
   const Range rows = pixels_of(i, s.h, s.size_h, s.stride_h, s.before_h);
   const int64_t height = rows.end - rows.begin, above = rows.begin - (i * s.stride_h - s.before_h);
+  const int64_t spare = at_most(later, (s.h - rows.end) * s.w * s.channels);  // behind what is written, and read
   x += rows.begin * s.w * s.channels;
   constexpr bool kThree = kVectorBytes > 16 && sizeof(T) == 4;  // elsewhere 25 KB of code for what nobody waits for
   // Nearly all windows are whole. Known in size they need no loops over pixels (3x3, stride 2, 64 channels in L2 on
@@ -232,7 +233,7 @@ FASTNN_INLINE void for_windows(const T* x, int64_t i, const PoolSizes& s, const 
 #if defined(FASTNN_SEVERAL)
     if (size == 2 && s.stride_w == 2 && 2 * s.channels <= kLanes<T>)
       for (Several<T> several(s.channels); stop - at >= several.lanes; at += several.lanes, p += 2 * several.lanes) {
-        if (stop - at < kLanes<T>) several.width = static_cast<int>(several.lanes);
+        if (stop + spare - at < kLanes<T>) several.width = static_cast<int>(several.lanes);
         body(several, p, pixels, at);
       }
 #endif
@@ -242,7 +243,8 @@ FASTNN_INLINE void for_windows(const T* x, int64_t i, const PoolSizes& s, const 
       body(vector, p + c, pixels, at + c);
     };
     if (s.channels <= kLanes<T>)  // what they write too much the next windows overwrite
-      for (; stop - at >= kLanes<T>; at += s.channels, p += step) vector_at(0, Whole<T>{});
+      for (const int64_t last = at_most(stop - 1, stop + spare - kLanes<T>); at <= last; at += s.channels, p += step)
+        vector_at(0, Whole<T>{});
     for (; at < stop; at += s.channels, p += step) for_channels<T>(s.channels, false, vector_at);
   };
   if (known && s.channels > 0 && s.size_w == 2) whole(Known<2>{});
@@ -270,9 +272,9 @@ FASTNN_INLINE void for_pixels(const T* x, const Pixels<Size>& p, const PoolSizes
 
 // kNumbers: fast, and false where the row has to be done again, as a NaN may be among the values.
 template <class T, class Index, bool kNumbers>
-FASTNN_INLINE bool max_row(T* y, Index* index, const T* x, int64_t i, const PoolSizes s) {
+FASTNN_INLINE bool max_row(T* y, Index* index, const T* x, int64_t i, const PoolSizes s, int64_t later) {
   Vec<T> all{};  // NaN where a value is; where infinities of both signs are, too
-  for_windows<T, kNumbers>(x, i, s, [&](auto vector, const T* p, const auto& pixels, int64_t at) FASTNN_INLINED {
+  for_windows<T, kNumbers>(x, i, s, later, [&](auto vector, const T* p, const auto& pixels, int64_t at) FASTNN_INLINED {
     Vec<T> sum{};
     Largest<T, kNumbers> best{vector.get(p), Mask<T>{} + static_cast<Int<T>>(pixels.first)};
     for_pixels(p, pixels, s, [&](const T* pixel, int64_t here) FASTNN_INLINED {
@@ -289,9 +291,13 @@ FASTNN_INLINE bool max_row(T* y, Index* index, const T* x, int64_t i, const Pool
 }
 
 template <class T, class Index>
-void max_forward(T* y, Index* index, const T* x, int64_t i, const PoolSizes& s) {
-  if (sizeof(Index) == 1 && max_row<T, Index, true>(y, index, x, i, s)) return;
-  max_row<T, Index, false>(y, index, x, i, s);
+void max_forward(T* y, Index* index, const T* x, int64_t begin, int64_t end, const PoolSizes& s) {
+  const int64_t row = s.out_w * s.channels;
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t at = i * row, later = (end - 1 - i) * row;
+    if (sizeof(Index) == 1 && max_row<T, Index, true>(y + at, index + at, x, i, s, later)) continue;
+    max_row<T, Index, false>(y + at, index + at, x, i, s, later);
+  }
 }
 
 // Zeros for the pixels of a row behind the last of so many windows side by side.
@@ -301,29 +307,36 @@ FASTNN_INLINE void clear_behind(T* dx, int64_t windows, const PoolSizes& s) {
   for (int64_t i = end * s.channels; i < s.w * s.channels; ++i) dx[i] = 0;
 }
 
-// body(vector, channel of dy's row, channel of dx's row) for a row of windows two pixels wide, of stride 2.
+// body(vector, channel of dy's row, channel of dx's row) for a row of windows two pixels wide, of stride 2. Behind the
+// row `spare` elements of dy may be read, and of dx written, as they are written after it.
 template <class T, class Body>
-FASTNN_INLINE void for_pixel_pairs(T* dx, int64_t windows, const PoolSizes& s, const Body& body) {
+FASTNN_INLINE void for_pixel_pairs(T* dx, int64_t windows, const PoolSizes& s, int64_t spare, const Body& body) {
   const int64_t channels = s.channels, stop = windows * channels;
   int64_t at = 0;
   if (channels <= kLanes<T>)
-    for (; stop - at >= kLanes<T>; at += channels) body(Whole<T>{}, at, dx + 2 * at);
+    for (const int64_t last = at_most(stop - 1, stop + spare - kLanes<T>); at <= last; at += channels)
+      body(Whole<T>{}, at, dx + 2 * at);
   for (; at < stop; at += channels)
     for_channels<T>(channels, false,
                     [&](int64_t c, auto vector) FASTNN_INLINED { body(vector, at + c, dx + 2 * at + c); });
 }
 
+// What a row of pixels, of windows side by side, has to spare before the last row of pixels.
+FASTNN_INLINE int64_t spare_of(int64_t h, int64_t last, Range rows, const PoolSizes& s) {
+  return s.channels * at_most((last - h) * s.w, (s.out_h - rows.end) * s.out_w);
+}
+
 // The same for windows side by side, where a pixel has one at most: window by window.
 template <class T, class Index>
 FASTNN_INLINE void max_backward_apart(T* dx, const T* dy, const Index* index, int64_t h, Range rows, const PoolSizes& s,
-                                      bool accumulate) {
+                                      int64_t spare, bool accumulate) {
   const int64_t windows = rows.begin < rows.end ? s.out_w : 0;
   const Int<T> top = static_cast<Int<T>>((h - rows.begin * s.stride_h + s.before_h) * s.size_w);
   dy += rows.begin * s.out_w * s.channels;
   index += rows.begin * s.out_w * s.channels;
   if (sizeof(Index) == 1 && pairs(s) && !accumulate && s.channels > 0) {
     const int64_t right = s.channels;
-    for_pixel_pairs(dx, windows, s, [=](auto vector, int64_t at, T* to) FASTNN_INLINED {
+    for_pixel_pairs(dx, windows, s, spare, [=](auto vector, int64_t at, T* to) FASTNN_INLINED {
       const Mask<T> where = vector.get_index(index + at);
       const Vec<T> d = in_register<T>(vector.get(dy + at));
       vector.put(to, Vec<T>{} + (where == top ? d : Vec<T>{}));
@@ -384,19 +397,22 @@ __attribute__((noinline)) void max_backward_gather(T* dx, const T* dy, const Ind
 }
 
 template <class T, class Index>
-void max_backward(T* dx, const T* dy, const Index* index, int64_t h, const PoolSizes& s, bool accumulate) {
-  const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
-  if (s.stride_w == s.size_w && rows.end - rows.begin <= 1) {
-    max_backward_apart(dx, dy, index, h, rows, s, accumulate);
-  } else {
-    max_backward_gather(dx, dy, index, h, rows, s, accumulate);
+void max_backward(T* dx, const T* dy, const Index* index, int64_t begin, int64_t end, const PoolSizes& s,
+                  bool accumulate) {
+  for (int64_t h = begin; h < end; ++h) {
+    const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
+    T* const to = dx + h * s.w * s.channels;
+    if (s.stride_w == s.size_w && rows.end - rows.begin <= 1) {
+      max_backward_apart(to, dy, index, h, rows, s, spare_of(h, end - 1, rows, s), accumulate);
+    } else {
+      max_backward_gather(to, dy, index, h, rows, s, accumulate);
+    }
   }
 }
 
 template <class T>
-void average_forward(T* y, const T* x, int64_t i, const PoolSizes& sizes) {
-  const PoolSizes s = sizes;
-  for_windows<T, true>(x, i, s, [&](auto vector, const T* p, const auto& pixels, int64_t at) FASTNN_INLINED {
+FASTNN_INLINE void average_row(T* y, const T* x, int64_t i, const PoolSizes s, int64_t later) {
+  for_windows<T, true>(x, i, s, later, [&](auto vector, const T* p, const auto& pixels, int64_t at) FASTNN_INLINED {
     const auto row = [&](int64_t h) FASTNN_INLINED {
       Vec<T> sum = vector.get(p + h * s.w * s.channels);
       for (int64_t w = 1; w < pixels.width; ++w) sum += vector.get(p + (h * s.w + w) * s.channels);
@@ -408,16 +424,22 @@ void average_forward(T* y, const T* x, int64_t i, const PoolSizes& sizes) {
   });
 }
 
+template <class T>
+void average_forward(T* y, const T* x, int64_t begin, int64_t end, const PoolSizes& s) {
+  const int64_t row = s.out_w * s.channels;
+  for (int64_t i = begin; i < end; ++i) average_row(y + i * row, x, i, s, (end - 1 - i) * row);
+}
+
 // The same for windows side by side: window by window, and one division for all of its pixels.
 template <class T>
 FASTNN_INLINE void average_backward_apart(T* dx, const T* dy, Range rows, int64_t height, const PoolSizes& s,
-                                          bool accumulate) {
+                                          int64_t spare, bool accumulate) {
   const int64_t windows = rows.begin < rows.end ? s.out_w : 0;
   dy += rows.begin * s.out_w * s.channels;
   if (pairs(s) && !accumulate && s.channels > 0) {
     const int64_t right = s.channels;
     const auto spread = [&](auto count) FASTNN_INLINED {
-      for_pixel_pairs(dx, windows, s, [=](auto vector, int64_t at, T* to) FASTNN_INLINED {
+      for_pixel_pairs(dx, windows, s, spare, [=](auto vector, int64_t at, T* to) FASTNN_INLINED {
         const Vec<T> d = Vec<T>{} + vector.get(dy + at) / splat(static_cast<T>(count));
         vector.put(to, d);
         vector.put(to + right, d);
@@ -468,13 +490,16 @@ __attribute__((noinline)) void average_backward_gather(T* dx, const T* dy, Range
 }
 
 template <class T>
-void average_backward(T* dx, const T* dy, int64_t h, const PoolSizes& s, bool accumulate) {
-  const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
-  if (s.stride_w == s.size_w && rows.end - rows.begin <= 1) {
-    const Range high = pixels_of(rows.begin, s.h, s.size_h, s.stride_h, s.before_h);
-    average_backward_apart(dx, dy, rows, high.end - high.begin, s, accumulate);
-  } else {
-    average_backward_gather(dx, dy, rows, s, accumulate);
+void average_backward(T* dx, const T* dy, int64_t begin, int64_t end, const PoolSizes& s, bool accumulate) {
+  for (int64_t h = begin; h < end; ++h) {
+    const Range rows = windows_of(h, s.out_h, s.size_h, s.stride_h, s.before_h);
+    T* const to = dx + h * s.w * s.channels;
+    if (s.stride_w == s.size_w && rows.end - rows.begin <= 1) {
+      const Range high = pixels_of(rows.begin, s.h, s.size_h, s.stride_h, s.before_h);
+      average_backward_apart(to, dy, rows, high.end - high.begin, s, spare_of(h, end - 1, rows, s), accumulate);
+    } else {
+      average_backward_gather(to, dy, rows, s, accumulate);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-// Maximum and average over windows of an NHWC image, one row at a time, vectorised over channels. A window covers the
+// Maximum and average over windows of an NHWC image, row by row, vectorised over channels. A window covers the
 // pixels of it that lie inside the image.
 #pragma once
 #include <cstdint>
@@ -12,20 +12,22 @@ struct PoolSizes {
 
 // Maxima remember the position r * size_w + q in the window they came from: the first of equals, and the first NaN.
 // Index is uint8_t or int32_t. The gradient gathers: each dx is written once, from the windows that cover it, in order.
+// Arguments are whole images.
 template <class T, class Index>
 struct MaxPoolKernels {
-  // Row i of y and index, from the image x.
-  void (*forward)(T* y, Index* index, const T* x, int64_t i, const PoolSizes& s);
-  // Row h of dx = (accumulate ? dx : 0) + the dy that came from there; dy and index are whole images.
-  void (*backward)(T* dx, const T* dy, const Index* index, int64_t h, const PoolSizes& s, bool accumulate);
+  // Rows [begin, end) of y and index.
+  void (*forward)(T* y, Index* index, const T* x, int64_t begin, int64_t end, const PoolSizes& s);
+  // Rows [begin, end) of dx = (accumulate ? dx : 0) + the dy that came from there.
+  void (*backward)(T* dx, const T* dy, const Index* index, int64_t begin, int64_t end, const PoolSizes& s,
+                   bool accumulate);
 };
 
 template <class T>
 struct PoolKernels {
   MaxPoolKernels<T, uint8_t> max8;
   MaxPoolKernels<T, int32_t> max32;
-  void (*average_forward)(T* y, const T* x, int64_t i, const PoolSizes& s);
-  void (*average_backward)(T* dx, const T* dy, int64_t h, const PoolSizes& s, bool accumulate);
+  void (*average_forward)(T* y, const T* x, int64_t begin, int64_t end, const PoolSizes& s);
+  void (*average_backward)(T* dx, const T* dy, int64_t begin, int64_t end, const PoolSizes& s, bool accumulate);
 };
 
 }  // namespace fastnn::kernels

@@ -1,5 +1,7 @@
 #include "ops/pool.hpp"
 
+#include <algorithm>
+
 #include "core/parallel.hpp"
 #include "kernels/table.hpp"
 #include "ops/finish.hpp"
@@ -8,6 +10,18 @@
 namespace fastnn {
 
 namespace {
+
+// body(image, first row, last row) for the rows of a batch of images.
+template <class Body>
+void for_rows(int64_t images, int64_t rows, int64_t grain, const Body& body) {
+  parallel_for(images * rows, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end;) {
+      const int64_t n = i / rows, first = i - n * rows, last = std::min(rows, end - n * rows);
+      body(n, first, last);
+      i += last - first;
+    }
+  });
+}
 
 // y = the maximum or the average of the window's pixels inside the image, per channel.
 // dx = the sum over the windows that cover a pixel of dy (where it was the maximum) or dy / pixels.
@@ -58,25 +72,27 @@ class Pooling final : public Op {
       using T = decltype(zero);
       const auto& k = kernels_for<T>().pool;
       const kernels::PoolSizes s = sizes(as_image(x[0].shape()));
-      const int64_t in = s.h * s.w * s.channels, out_row = s.out_w * s.channels;
+      const int64_t in = s.h * s.w * s.channels, row = s.out_w * s.channels, out = s.out_h * row;
       const Finish<T> finish(then_, y[0]);
-      auto each_row = [&](auto&& row) {
-        parallel_for(x[0].shape()[0] * s.out_h, grain_for(out_row * s.size_h * s.size_w),
-                     [&](int64_t begin, int64_t end) {
-                       for (int64_t i = begin; i < end; ++i)
-                         row(i * out_row, x[0].data<T>() + i / s.out_h * in, i % s.out_h);
-                       finish(y[0].data<T>() + begin * out_row, (end - begin) * out_row);
-                     });
+      T* const to = y[0].data<T>();
+      const auto each = [&](auto&& rows) {
+        for_rows(x[0].shape()[0], s.out_h, grain_for(row * s.size_h * s.size_w),
+                 [&](int64_t n, int64_t begin, int64_t end) {
+                   rows(n * out, x[0].data<T>() + n * in, begin, end);
+                   finish(to + n * out + begin * row, (end - begin) * row);
+                 });
       };
       if (kind_ == Pool::average)
-        each_row([&](int64_t at, const T* image, int64_t i) { k.average_forward(y[0].data<T>() + at, image, i, s); });
+        each([&](int64_t at, const T* image, int64_t begin, int64_t end) {
+          k.average_forward(to + at, image, begin, end, s);
+        });
       else if (y[1].dtype() == DType::uint8)
-        each_row([&](int64_t at, const T* image, int64_t i) {
-          k.max8.forward(y[0].data<T>() + at, y[1].data<uint8_t>() + at, image, i, s);
+        each([&](int64_t at, const T* image, int64_t begin, int64_t end) {
+          k.max8.forward(to + at, y[1].data<uint8_t>() + at, image, begin, end, s);
         });
       else
-        each_row([&](int64_t at, const T* image, int64_t i) {
-          k.max32.forward(y[0].data<T>() + at, y[1].data<int32_t>() + at, image, i, s);
+        each([&](int64_t at, const T* image, int64_t begin, int64_t end) {
+          k.max32.forward(to + at, y[1].data<int32_t>() + at, image, begin, end, s);
         });
     });
   }
@@ -88,28 +104,28 @@ class Pooling final : public Op {
       const auto& k = kernels_for<T>().pool;
       const Shape shape = as_image(b.x_spec[0].shape);
       const kernels::PoolSizes s = sizes(shape);
-      const int64_t in_row = s.w * s.channels, out = s.out_h * s.out_w * s.channels;
-      T* const dx = b.dx[0].to.template data<T>();
+      const int64_t row = s.w * s.channels, in = s.h * row, out = s.out_h * s.out_w * s.channels;
+      const T* const dy = b.dy[0].data<T>();
       const bool accumulate = b.dx[0].accumulate;
       const Finish<T> finish(b.dx[0]);
-      auto each_row = [&](auto&& row) {
-        parallel_for(shape[0] * s.h, grain_for(2 * in_row), [&](int64_t begin, int64_t end) {
-          for (int64_t i = begin; i < end; ++i) {
-            const int64_t at = i / s.h * out;
-            row(dx + i * in_row, b.dy[0].data<T>() + at, at, i % s.h);
-          }
-          finish(dx + begin * in_row, (end - begin) * in_row);
+      const auto each = [&](auto&& rows) {
+        for_rows(shape[0], s.h, grain_for(2 * row), [&](int64_t n, int64_t begin, int64_t end) {
+          T* const dx = b.dx[0].to.template data<T>() + n * in;
+          rows(dx, n * out, begin, end);
+          finish(dx + begin * row, (end - begin) * row);
         });
       };
       if (kind_ == Pool::average)
-        each_row([&](T* to, const T* dy, int64_t, int64_t h) { k.average_backward(to, dy, h, s, accumulate); });
+        each([&](T* dx, int64_t at, int64_t begin, int64_t end) {
+          k.average_backward(dx, dy + at, begin, end, s, accumulate);
+        });
       else if (b.y[1].dtype() == DType::uint8)
-        each_row([&](T* to, const T* dy, int64_t at, int64_t h) {
-          k.max8.backward(to, dy, b.y[1].data<uint8_t>() + at, h, s, accumulate);
+        each([&](T* dx, int64_t at, int64_t begin, int64_t end) {
+          k.max8.backward(dx, dy + at, b.y[1].data<uint8_t>() + at, begin, end, s, accumulate);
         });
       else
-        each_row([&](T* to, const T* dy, int64_t at, int64_t h) {
-          k.max32.backward(to, dy, b.y[1].data<int32_t>() + at, h, s, accumulate);
+        each([&](T* dx, int64_t at, int64_t begin, int64_t end) {
+          k.max32.backward(dx, dy + at, b.y[1].data<int32_t>() + at, begin, end, s, accumulate);
         });
     });
   }
