@@ -380,7 +380,10 @@ def test_sums_of_integers_over_rows_are_exact(rows, dtype):
 
 POOLS = [
     (x, options)
-    for x in ((2, 6, 8, 1), (1, 7, 9, 17), (3, 5, 5, 32), (2, 5, 12, 6), (1, 4, 9, 3))
+    for x in (
+        *((2, 6, 8, 1), (1, 7, 9, 17), (3, 5, 5, 32), (2, 5, 12, 6), (1, 4, 9, 3)),
+        *((2, 24, 2, 1), (2, 9, 3, 2)),  # a vector reaches over several rows
+    )
     for options in (
         {},
         {"padding": "same"},
@@ -424,10 +427,12 @@ def test_pools_of_integers_are_exact(shape, options, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_average_pool_gradient_of_integers_is_exact(dtype):
+@pytest.mark.parametrize("shape", [(2, 3, 4, 17), (2, 3, 14, 6), (3, 9, 1, 1)])
+def test_average_pool_gradient_of_integers_is_exact(shape, dtype):
     rng = np.random.default_rng(3)
-    dy = 4 * small(rng, 2, 3, 4, 17)
-    dx = ops.average_pool2d_backward(dy.astype(dtype), np.zeros((2, 6, 8, 17), dtype))
+    dy = 4 * small(rng, *shape)
+    n, h, w, c = shape
+    dx = ops.average_pool2d_backward(dy.astype(dtype), np.zeros((n, 2 * h, 2 * w, c), dtype))
     np.testing.assert_array_equal(dx, np.repeat(np.repeat(dy // 4, 2, 1), 2, 2))
 
 
