@@ -119,6 +119,15 @@ CONVOLUTIONS = [
     (500, (8, 9), (2, 3), 24, 20, {"strides": (3, 2)}),
     (500, (14, 12), (3, 3), 20, 24, {"strides": 2}),
     (600, (8, 7), (1, 1), 20, 24, {"strides": 3}),
+    # dW from x in tiles: in parts of the channels, blocks of several images, kernels of one pixel along an axis.
+    (9, (12, 23), (1, 1), 150, 40, {}),
+    (9, (12, 23), (1, 1), 150, 40, {"strides": 2}),
+    (5, (12, 23), (1, 3), 70, 40, {"strides": (2, 1)}),
+    (5, (12, 23), (3, 1), 70, 40, {"strides": (1, 2), "padding": "same"}),
+    (5, (12, 23), (3, 3), 140, 40, {"strides": (1, 2), "padding": "same"}),
+    (4, (13, 23), (3, 2), 44, 40, {"strides": 2, "groups": 2, "padding": "same"}),
+    (40, (3, 4), (2, 2), 70, 40, {"padding": "same"}),
+    (1, (1, 900), (1, 3), 20, 40, {"padding": "same"}),
 ]
 
 

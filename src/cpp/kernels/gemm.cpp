@@ -26,7 +26,7 @@ template <class T, int MR, int NV, bool kPackedA, bool kPart>
 FASTNN_INLINE void multiply(Vec<T> (&acc)[MR][NV], const T* a, const T* b, int64_t depth, const GemmArgs<T>& g,
                             int last) {
   constexpr int kThrees = kPackedA ? 1 : (MR + 2) / 3, kOfPointer = kPackedA ? MR : 3;
-  const int64_t a_row = kPackedA ? 1 : g.a_row, a_col = kPackedA ? MR : g.a_col, b_row = g.b_row, b_panel = g.b_panel;
+  const int64_t a_row = kPackedA ? 1 : g.a_row, a_col = g.a_col, b_row = g.b_row, b_panel = g.b_panel;
   const T* rows[kThrees];
   for (int q = 0; q < kThrees; ++q) rows[q] = a + 3 * q * a_row;
   auto step = [&]() __attribute__((always_inline)) {
@@ -95,7 +95,8 @@ void tiles(const GemmArgs<T>& g, int64_t repeat, int64_t i, int64_t end, int64_t
       Vec<T> acc[MR][NV] = {};
       for (int64_t t = 0; t < g.taps; ++t) {
         if (__builtin_expect(ahead.at < ahead.end, 0)) ahead();
-        const T* const a = kPackedA ? g.a[0] + i * g.k : g.a[t] + a_offset + i * g.a_row + k * g.a_col;
+        const T* const a =
+            g.a[t] + (kPackedA ? (i + kRows - 1) / kRows * g.a_tile : a_offset + i * g.a_row + k * g.a_col);
         const T* const b = g.b[t] + b_offset + k * g.b_row;
         if (kPackedA || !part || g.b_padded)
           multiply<T, MR, NV, kPackedA, false>(acc, a, b, depth, g, last);
@@ -267,42 +268,43 @@ void run(const GemmArgs<T>& g) {
     run_tiles<T, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>(g);
   } else {
     if constexpr (kPacksA)
-      if (g.a_packed) return run_packed<T, 1, 2, 3, 4, 5, 6>(g);
+      if (g.a_tile > 0) return run_packed<T, 1, 2, 3, 4, 5, 6>(g);
     run_tiles<T, 1, 2, 3, 4, 5, 6>(g);
   }
 }
 
-// body(first row, rows of the tile) for each tile.
+// body(tile, its first row, rows) for each tile.
 template <class Body>
 FASTNN_INLINE void for_tiles(int64_t m, const Body& body) {
   const RowTiles rows(m, false);
-  int64_t i = 0;
-  for (; i < rows.whole; i += kRows) body(i, kRows);
-  if (rows.first > 0) body(i, static_cast<int>(rows.first));
-  if (rows.second > 0) body(i + rows.first, static_cast<int>(rows.second));
+  int64_t tile = 0, i = 0;
+  for (; i < rows.whole; i += kRows) body(tile++, i, kRows);
+  if (rows.first > 0) body(tile++, i, static_cast<int>(rows.first));
+  if (rows.second > 0) body(tile, i + rows.first, static_cast<int>(rows.second));
 }
 
-// A transposed, column by column, as its rows lie in memory. Vectors are stored whole up to the end of the tile: what
-// they hold too much is written over by the columns behind.
+// A transposed, column by column, as its rows lie in memory. Vectors are read and stored whole but for the last column:
+// behind the rows of the others the next ones follow, and what they hold too much is written over by those.
 template <class T>
-void pack_transposed(T* to, const T* a, int64_t col, int64_t m, int64_t k) {
+void pack_transposed(T* to, int64_t tile, const T* a, int64_t col, int64_t m, int64_t k) {
   constexpr int L = kLanes<T>;
-  for (int64_t p = 0; p < k; ++p, a += col)
-    for_tiles(m, [&](int64_t i, int height) __attribute__((always_inline)) {
-      T* const at = to + i * k + p * height;
-      for (int q = 0; q < height; q += L) {
-        const Vec<T> v = read(a + i + q, width_at<T>(i + q, m));
-        write(at + q, v, width_at<T>(p * height + q, k * height));
-      }
+  for (; k > 1; --k, a += col, to += kRows)
+    for_tiles(m, [&](int64_t t, int64_t i, int) __attribute__((always_inline)) {
+      for (int q = 0; q < kRows; q += L) store(to + t * tile + q, load(a + i + q));
+    });
+  if (k == 1)
+    for_tiles(m, [&](int64_t t, int64_t i, int height) __attribute__((always_inline)) {
+      for (int q = 0; q < height; q += L)
+        write(to + t * tile + q, read(a + i + q, width_at<T>(i + q, m)), width_at<T>(q, kRows));
     });
 }
 
 template <class T>
-void pack_a(T* to, const T* a, int64_t row, int64_t col, int64_t m, int64_t k) {
-  if (row == 1) return pack_transposed(to, a, col, m, k);
+void pack_a(T* to, int64_t tile, const T* a, int64_t row, int64_t col, int64_t m, int64_t k) {
+  if (row == 1) return pack_transposed(to, tile, a, col, m, k);
   constexpr int L = kLanes<T>, kParts = (kRows + L - 1) / L;
-  for_tiles(m, [&](int64_t i, int height) __attribute__((always_inline)) {
-    T* const tile = to + i * k;
+  for_tiles(m, [&](int64_t t, int64_t i, int height) __attribute__((always_inline)) {
+    T* const columns = to + t * tile;
     for (int64_t p0 = 0; p0 < k; p0 += L) {
       const int depth = width_at<T>(p0, k);
       const T* const from = a + i * row + p0 * col;
@@ -323,7 +325,7 @@ void pack_a(T* to, const T* a, int64_t row, int64_t col, int64_t m, int64_t k) {
       }
       for (int p = 0; p < depth; ++p)  // in order, as above
         for (int part = 0; part * L < height; ++part)
-          write(tile + (p0 + p) * height + part * L, v[part][p], width_at<T>((p0 + p) * height + part * L, k * height));
+          write(columns + (p0 + p) * kRows + part * L, v[part][p], width_at<T>((p0 + p) * kRows + part * L, k * kRows));
     }
   });
 }

@@ -17,8 +17,9 @@ struct GemmArgs {
   int64_t taps;
   const T* const* a;  // A_t[i, k] is a[t][i * a_row + k * a_col]
   int64_t a_row, a_col;
-  // A is as pack_a leaves it, of one tap and one chain, and all panels of B are nr wide; a_row and a_col are not read.
-  bool a_packed = false;
+  // Not 0: A is as pack_a leaves it, its tiles so far apart, and of one chain; A_t[0, k] is a[t][k * a_col], a_col a
+  // multiple of mr; all panels of B are nr wide.
+  int64_t a_tile = 0;
   const T* const* b;  // B_t[k, j] is b[t][(j / nr) * b_panel + k * b_row + j % nr]
   int64_t b_row, b_panel;
   bool b_padded;  // packed panels: the last one is nr wide, zeros behind n
@@ -41,9 +42,9 @@ struct GemmKernels {
   int mr, nr;  // rows and columns of the register tile
   int lanes;   // columns of a vector
   void (*run)(const GemmArgs<T>& args);
-  // Packs A[i, k] = a[i * row + k * col], (M, K), into the tiles of rows that run() cuts M into: K columns of a tile's
-  // rows. Null where it does not pay.
-  void (*pack_a)(T* to, const T* a, int64_t row, int64_t col, int64_t m, int64_t k);
+  // Packs A[i, k] = a[i * row + k * col], (M, K), into the tiles of rows that run() cuts M into, (M + 2 * mr) / mr at
+  // most, each so much behind the one before: K columns of a tile's rows, mr apart. Null where it does not pay.
+  void (*pack_a)(T* to, int64_t tile, const T* a, int64_t row, int64_t col, int64_t m, int64_t k);
   // Packs B[k, j] = b[k * row + j * col], (K, N), into ceil(N / nr) panels of K x nr, zeros behind N.
   void (*pack_b)(T* panels, const T* b, int64_t row, int64_t col, int64_t k, int64_t n);
   // C[i, j] = (accumulate ? C[i, j] : 0) + x[j * m + i] + bias[j], (M, N); bias may be null.

@@ -29,6 +29,13 @@ constexpr int64_t kMaxChunks = 8;
 // the taps of a row are one run of channels, which leaves the borders short products of their own.
 constexpr int64_t kTapTiles = 2;
 constexpr int64_t kFilterBlock = 128;
+// x is laid out in tiles where each of its numbers meets so many products, or fewer where pixels that follow one
+// another are so many bytes apart, and several panels of dy (3 x 3, 64 to 256 channels: 0.8 to 0.9 of the time, in
+// float64 0.55 to 0.75; 1 x 1, 1024 to 256 channels 0.7; of one panel, or of 64 channels and filters and one pixel, 1.0
+// to 1.5). The tiles of a part of the channels stay in L2 beside the panels.
+constexpr int64_t kTileProducts = 128, kFarProducts = 32, kFarBytes = 512;
+constexpr int64_t kTileChannels = 16;
+constexpr int64_t kTileBytes = 256 * 1024;
 // dy is read where it lies if a pixel's filters are whole vectors in so many bytes.
 constexpr int64_t kWholeBytes = 128;
 
@@ -45,6 +52,81 @@ constexpr int64_t kMostBlockDepth = 256;
 // fill 3 of 8 and lose, 6 x 6 and 9 x 9 fill 4.5), more of it where few channels leave the transforms a larger part.
 constexpr int64_t kWinogradChannels = 16, kWinogradSize = 4;
 constexpr int64_t kFewChannels = 32, kShareOfFew = 5, kShareOfMany = 4;
+
+// Where the rows of x, of all images, begin and end that an output row reads.
+int64_t input_begin(const Window& wh, int64_t row) {
+  return row / wh.out * wh.in + std::clamp<int64_t>(row % wh.out * wh.stride - wh.before, 0, wh.in);
+}
+int64_t input_end(const Window& wh, int64_t row) {
+  const int64_t h = row % wh.out * wh.stride - wh.before + (wh.size - 1) * wh.dilation + 1;
+  return row / wh.out * wh.in + std::clamp<int64_t>(h, 0, wh.in);
+}
+
+// The rows of x that a block of output rows reads, some of their channels, as the A of a product in tiles: one pixel
+// behind the other. Of a kernel of one pixel only the pixels that it reads.
+template <class T>
+struct TiledInput {
+  static constexpr int64_t item = sizeof(T), line = 64 / item;
+  const kernels::GemmKernels<T>& gemm = kernels_for<T>().gemm;
+  const Window &wh, &ww;
+  const int64_t pixel;                  // numbers of x
+  const int64_t row_step, column_step;  // of the pixels of x that are kept
+  const int64_t width;                  // how many of a row are
+  const int64_t row, column;            // from an output's pixel to those of the next row and column, in a tile
+  int64_t tile = 0;                     // from a tile to the next
+  int64_t channels = 0;                 // of all tiles, or 0: it does not pay
+
+  // The blocks are `block_rows` rows of the chunks of `rows` rows of all images.
+  TiledInput(const Window& wh, const Window& ww, int64_t pixel, int64_t group_channels, int64_t filters, int64_t rows,
+             int64_t chunk_rows, int64_t block_rows)
+      : wh(wh),
+        ww(ww),
+        pixel(pixel),
+        row_step(wh.size == 1 ? wh.stride : 1),
+        column_step(ww.size == 1 ? ww.stride : 1),
+        width((ww.in - 1) / column_step + 1),
+        row(wh.stride / row_step * width * gemm.mr),
+        column(ww.stride / column_step * gemm.mr) {
+    const int64_t read = wh.stride / row_step * (ww.stride / column_step);  // for each output
+    const int64_t products = wh.size * ww.size * filters / read, apart = ww.stride * pixel * item;
+    if (!gemm.pack_a || filters <= gemm.nr || group_channels < kTileChannels ||
+        products < (apart < kFarBytes ? kTileProducts : kFarProducts))
+      return;
+    int64_t pixels = 1;
+    for (int64_t first = 0; first < rows; first += chunk_rows)
+      for (int64_t row0 = first, last = std::min(first + chunk_rows, rows); row0 < last; row0 += block_rows)
+        pixels = std::max(pixels, (end(std::min(row0 + block_rows, last)) - begin(row0)) * width);
+    const int64_t most = kTileBytes / (pixels * item) / gemm.mr * gemm.mr;
+    if (most < kTileChannels) return;
+    const int64_t parts = (group_channels + most - 1) / most;
+    channels = std::min(most, (group_channels + parts - 1) / parts);
+    tile = ((pixels * gemm.mr + line - 1) / line | 1) * line;  // an odd number of cache lines: they fall into all sets
+  }
+  int64_t size() const { return channels > 0 ? (channels / gemm.mr + 2) * tile : 0; }
+
+  // `count` channels of what output rows [row0, row1) read; x begins with the first of them.
+  void pack(T* to, const T* x, int64_t row0, int64_t row1, int64_t count) const {
+    const int64_t first = begin(row0), rows = end(row1) - first;
+    if (row_step == 1 && column_step == 1) {
+      gemm.pack_a(to, tile, x + first * width * pixel, 1, pixel, count, rows * width);
+      return;
+    }
+    for (int64_t i = first; i < first + rows; ++i) {
+      const int64_t from = row_step == 1 ? i : i / wh.out * wh.in + i % wh.out * row_step;
+      gemm.pack_a(to + (i - first) * width * gemm.mr, tile, x + from * ww.in * pixel, 1, column_step * pixel, count,
+                  width);
+    }
+  }
+  // Where in a tile pixel (h, w) of image n lies, if that begins with what output row row0 reads.
+  int64_t at(int64_t row0, int64_t n, int64_t h, int64_t w) const {
+    const int64_t i = row_step == 1 ? n * wh.in + h : n * wh.out + h / row_step;
+    return ((i - begin(row0)) * width + w / column_step) * gemm.mr;
+  }
+
+ private:
+  int64_t begin(int64_t row0) const { return row_step == 1 ? input_begin(wh, row0) : row0; }
+  int64_t end(int64_t row1) const { return row_step == 1 ? input_end(wh, row1 - 1) : row1; }
+};
 
 // dW[r, q, c, f] = sum over images and outputs of x[its pixel for (r, q), c] * dy[f]. Chunks of the pixels have partial
 // sums of their own, added in order; inside, blocks of dy are packed once for all taps.
@@ -102,14 +184,16 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
 
   int64_t all_products = 0;
   for (const Unit& unit : units) all_products += wh.size * unit.products();
-  const auto input_end = [&](int64_t row) {  // among the rows of all images, behind those that an output row reads
-    const int64_t h = row % wh.out * wh.stride - wh.before + (wh.size - 1) * wh.dilation + 1;
-    return row / wh.out * in.h + std::clamp<int64_t>(h, 0, in.h);
-  };
-
   const bool apart = F % kernels_for<T>().conv.lanes != 0 || filters * static_cast<int64_t>(sizeof(T)) > kWholeBytes;
   const int64_t b_row = apart ? nr : filters;
-  const PerThread<T> packed(apart ? block_pixels * filter_block : 0, tasks);
+
+  const TiledInput<T> tiles(wh, ww, in.channels, C, F, rows, chunk_rows, block_rows);
+  const bool tiled = tiles.channels > 0;
+  const int64_t part_channels = tiled ? tiles.channels : C, parts = (C + part_channels - 1) / part_channels;
+  const int64_t next_row = tiled ? tiles.row : wh.stride * in.w * in.channels;
+  const int64_t next_column = tiled ? tiles.column : ww.stride * in.channels;
+
+  const PerThread<T> packed(tiles.size() + (apart ? block_pixels * filter_block : 0), tasks);
   Scratch<T> partial(chunks == 1 && !accumulate ? 0 : chunks * size);
   T* const sums = chunks == 1 && !accumulate ? dw : partial.data();
   parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
@@ -117,7 +201,8 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
       const int64_t chunk = task / (groups * filter_blocks), g = task / filter_blocks % groups;
       const int64_t f0 = task % filter_blocks * filter_block, count_f = std::min(filter_block, F - f0);
       const auto memory = packed.take();
-      T* const panels = memory.data();
+      T* const tiled_x = memory.data();
+      T* const panels = tiled_x + tiles.size();
       T* const sum = sums + chunk * size + g * F + f0;
       for (int64_t i = 0; i < wh.size * ww.size * C; ++i)
         std::memset(sum + i * filters, 0, static_cast<size_t>(count_f) * sizeof(T));
@@ -129,73 +214,82 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
         // What of x the next block reads and this one does not, and dy where it is not copied, in parts as large as the
         // products beside them. Reading them when they are due takes 5 % longer at 64 channels, 13 % at 16 and 32.
         const int64_t row2 = std::min(row1 + block_rows, chunk_end);
-        const T* const next_x = x + input_end(row1 - 1) * in.w * in.channels;
+        const T* const next_x = x + input_end(wh, row1 - 1) * in.w * in.channels;
         const T* const next_dy = dy + row1 * ww.out * filters;
         const int64_t next_x_size = groups > 1 || wh.stride > wh.size || ww.stride > ww.size
                                         ? 0
-                                        : x + input_end(row2 - 1) * in.w * in.channels - next_x;
+                                        : x + input_end(wh, row2 - 1) * in.w * in.channels - next_x;
         const int64_t next_size = next_x_size + (apart ? 0 : (row2 - row1) * ww.out * filters);
         int64_t products = 0;
-        for (int64_t r = 0; r < wh.size; ++r)
-          for (const Unit& unit : units) {
-            const int64_t part = next_size * products / all_products;
-            const T* const ahead = part < next_x_size ? next_x + part : next_dy + (part - next_x_size);
-            products += unit.products();
-            int64_t ahead_size = next_size * products / all_products - part;
+        for (int64_t c0 = 0; c0 < C; c0 += part_channels) {
+          const int64_t count_c = std::min(part_channels, C - c0);
+          if (tiled) tiles.pack(tiled_x, x + g * C + c0, row0, row1, count_c);
+          for (int64_t r = 0; r < wh.size; ++r)
+            for (const Unit& unit : units) {
+              const int64_t part = next_size * products / (parts * all_products);
+              const T* const ahead = part < next_x_size ? next_x + part : next_dy + (part - next_x_size);
+              products += unit.products();
+              int64_t ahead_size = next_size * products / (parts * all_products) - part;
 
-            // Products run along a row of outputs, or down a column where that is longer (at the borders).
-            const T* a[kBlockPixels];
-            const T* b[kBlockPixels];
-            const int64_t width = unit.v1 - unit.v0;
-            int64_t used = 0, depth = 0;
-            bool down = false;
-            auto flush = [&] {
-              if (used > 0)
-                gemm.run({.m = (unit.q1 - unit.q0) * C,
-                          .n = count_f,
-                          .k = depth,
-                          .taps = used,
-                          .a = a,
-                          .a_row = 1,
-                          .a_col = down ? wh.stride * in.w * in.channels : ww.stride * in.channels,
-                          .b = b,
-                          .b_row = down ? ww.out * b_row : b_row,
-                          .b_panel = apart ? block * nr : nr,
-                          .b_padded = apart,
-                          .c = sum + (r * ww.size + unit.q0) * C * filters,
-                          .c_row = filters,
-                          .bias = nullptr,
-                          .accumulate = true,
-                          .ahead = ahead,
-                          .ahead_size = std::exchange(ahead_size, 0)});
-              used = 0;
-            };
-            auto add = [&](const T* from, const T* to, bool add_down, int64_t add_depth) {
-              if (down != add_down || depth != add_depth) flush();
-              down = add_down;
-              depth = add_depth;
-              a[used] = from;
-              b[used++] = to;
-            };
-            const Reach reach = reaches[r];
-            for (int64_t row = row0, next; row < row1; row = next) {  // image by image, the rows that have this tap
-              const int64_t n = row / wh.out, top = n * wh.out;
-              next = std::min(top + wh.out, row1);
-              const int64_t first = std::max(row, top + reach.begin), last = std::min(next, top + reach.end);
-              if (first >= last) continue;
-              const int64_t h = (first - top) * wh.stride + r * wh.dilation - wh.before;
-              const int64_t w = unit.v0 * ww.stride + unit.q0 * ww.dilation - ww.before;
-              const T* from = x + ((n * in.h + h) * in.w + w) * in.channels + g * C;
-              const T* to = (apart ? panels : dy_block) + ((first - row0) * ww.out + unit.v0) * b_row;
-              if (last - first > width)
-                for (int64_t v = 0; v < width; ++v, from += ww.stride * in.channels, to += b_row)
-                  add(from, to, true, last - first);
+              // Products run along a row of outputs, or down a column where that is longer (at the borders).
+              const T* a[kBlockPixels];
+              const T* b[kBlockPixels];
+              const int64_t width = unit.v1 - unit.v0;
+              int64_t used = 0, depth = 0;
+              bool down = false;
+              auto flush = [&] {
+                if (used > 0)
+                  gemm.run({.m = (unit.q1 - unit.q0) * count_c,  // several taps at once are of all channels
+                            .n = count_f,
+                            .k = depth,
+                            .taps = used,
+                            .a = a,
+                            .a_row = 1,
+                            .a_col = down ? next_row : next_column,
+                            .a_tile = tiles.tile,
+                            .b = b,
+                            .b_row = down ? ww.out * b_row : b_row,
+                            .b_panel = apart ? block * nr : nr,
+                            .b_padded = apart,
+                            .c = sum + ((r * ww.size + unit.q0) * C + c0) * filters,
+                            .c_row = filters,
+                            .bias = nullptr,
+                            .accumulate = true,
+                            .ahead = ahead,
+                            .ahead_size = std::exchange(ahead_size, 0)});
+                used = 0;
+              };
+              auto add = [&](const T* from, const T* to, bool add_down, int64_t add_depth) {
+                if (down != add_down || depth != add_depth) flush();
+                down = add_down;
+                depth = add_depth;
+                a[used] = from;
+                b[used++] = to;
+              };
+              const Reach reach = reaches[r];
+              if (tiled && wh.size * ww.size == 1)  // their rows follow one another
+                add(tiled_x, apart ? panels : dy_block, false, block);
               else
-                for (int64_t i = first; i < last; ++i, from += wh.stride * in.w * in.channels, to += ww.out * b_row)
-                  add(from, to, false, width);
+                for (int64_t row = row0, next; row < row1; row = next) {  // image by image, the rows that have this tap
+                  const int64_t n = row / wh.out, top = n * wh.out;
+                  next = std::min(top + wh.out, row1);
+                  const int64_t first = std::max(row, top + reach.begin), last = std::min(next, top + reach.end);
+                  if (first >= last) continue;
+                  const int64_t h = (first - top) * wh.stride + r * wh.dilation - wh.before;
+                  const int64_t w = unit.v0 * ww.stride + unit.q0 * ww.dilation - ww.before;
+                  const T* from =
+                      tiled ? tiled_x + tiles.at(row0, n, h, w) : x + ((n * in.h + h) * in.w + w) * in.channels + g * C;
+                  const T* to = (apart ? panels : dy_block) + ((first - row0) * ww.out + unit.v0) * b_row;
+                  if (last - first > width)
+                    for (int64_t v = 0; v < width; ++v, from += next_column, to += b_row)
+                      add(from, to, true, last - first);
+                  else
+                    for (int64_t i = first; i < last; ++i, from += next_row, to += ww.out * b_row)
+                      add(from, to, false, width);
+                }
+              flush();
             }
-            flush();
-          }
+        }
       }
     }
   });

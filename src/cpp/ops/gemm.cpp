@@ -121,7 +121,8 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
                         (a.row == 1 ? panels >= kTilePanels : panels >= kTilePanelsOfRows && m * k * size > kL2Bytes);
   const bool tile_blocks =
       may_tile && !tile_all && panels >= kAliasPanels && a.row == 1 && a.col * size % kAliasBytes == 0;
-  const Scratch<T> tiled(tile_all ? m * k : 0);
+  const int64_t tiled_rows = m + 2 * kernel.mr;  // the last tiles may be short
+  const Scratch<T> tiled(tile_all ? tiled_rows * k : 0);
   if (tile_all) {
     // Of each block of rows, as the tasks have them, pieces of whole tiles; the last one has what is left.
     const int64_t blocks = (m + rows_of_block - 1) / rows_of_block;
@@ -132,11 +133,12 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
       const int64_t piece = task % most, pieces = std::max<int64_t>(1, height / kTileRows);
       if (piece >= pieces) return;
       const int64_t first = i + piece * kTileRows, end = piece + 1 < pieces ? first + kTileRows : i + height;
-      kernel.pack_a(&tiled[m * k0 + first * depth], a.data + first * a.row + k0 * a.col, a.row, a.col, end - first,
-                    depth);
+      kernel.pack_a(&tiled[tiled_rows * k0 + first * depth], kernel.mr * depth, a.data + first * a.row + k0 * a.col,
+                    a.row, a.col, end - first, depth);
     });
   }
-  const int64_t tiles = tile_blocks ? (rows_of_block * std::min(k, kGemmDepth) + line - 1) / line * line : 0;
+  const int64_t tiles =
+      tile_blocks ? ((rows_of_block + 2 * kernel.mr) * std::min(k, kGemmDepth) + line - 1) / line * line : 0;
   const PerThread<T> own(tiles + (pack_inside ? group * std::min(k, kGemmDepth) : 0), all);
 
   parallel_for(all, 1, [&](int64_t begin, int64_t end) {
@@ -159,10 +161,11 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
           for (int64_t i0 = i; i0 < i + rows; i0 += rows_in_cache) {
             const int64_t height = std::min(rows_in_cache, i + rows - i0);
             Matrix<T> tap{a.data + i0 * a.row + k0 * a.col, a.row, a.col};
+            const bool tiled_here = tile_all || tile_blocks;
             if (tile_all) {
-              tap.data = tiled.data() + m * k0 + i0 * depth;
+              tap.data = tiled.data() + tiled_rows * k0 + i0 * depth;
             } else if (tile_blocks) {
-              kernel.pack_a(block.data(), tap.data, tap.row, tap.col, height, depth);
+              kernel.pack_a(block.data(), kernel.mr * depth, tap.data, tap.row, tap.col, height, depth);
               tap.data = block.data();
             }
             kernel.run({.m = height,
@@ -171,8 +174,8 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64
                         .taps = 1,
                         .a = &tap.data,
                         .a_row = tap.row,
-                        .a_col = tap.col,
-                        .a_packed = tile_all || tile_blocks,
+                        .a_col = tiled_here ? kernel.mr : tap.col,
+                        .a_tile = tiled_here ? kernel.mr * depth : 0,
                         .b = &b_tap,
                         .b_row = pack ? nr : b.row,
                         .b_panel = pack ? nr * depth : nr,
