@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,6 +31,8 @@ def lookup(kind: str, identifier: Any, by_name: Mapping[str, Callable[..., Any]]
 def _entry(kind: str, name: str, by_name: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
     if name in by_name:
         return by_name[name]
+    import difflib  # for this error only
+
     folded = {key.lower(): key for key in by_name}
     near = [
         folded[key] for key in difflib.get_close_matches(str(name).lower(), folded, n=4, cutoff=0.5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from typing import Any, TextIO
 
@@ -31,6 +30,8 @@ class CSVLogger(Callback):
         continued = (
             self.append and os.path.exists(self.filename) and os.path.getsize(self.filename) > 0
         )
+        import csv  # for this callback only
+
         self._file = open(self.filename, "a" if self.append else "w", newline="")  # noqa: SIM115
         self._writer = csv.writer(self._file, delimiter=self.separator)
         self._header = not continued
