@@ -56,6 +56,7 @@ constexpr int64_t kPartBytes = 384 * 1024, kPartStep = 12;
 // 0.92 of the time of four; one group 0.92 to 1.3).
 constexpr int64_t kGradientBytes = 5120 * 1024;
 constexpr int64_t kTransformTiles = 8;  // of a task
+constexpr int64_t kFmaPerWork = 32;     // multiply-adds of a nanosecond
 
 // Tiles are fetched so many elements of a pixel ahead: one tile of 64 channels, four of 16, where one comes too late
 // from beyond L3 (forward, 512 x 32 x 32 x 16: 13.3 ms with one, 11.2 with two, 10.3 with four).
@@ -307,11 +308,11 @@ void WinogradKernelGradient<T>::run() const {
       }
     });
   };
-  // u[p] = (add ? u[p] : 0) + their products at point p, for channels [c0, c0 + channels).
-  auto multiply = [&](T* u, const T* v, int64_t p, int64_t c0, int64_t channels, int64_t filters, int64_t count,
-                      bool add) {
-    const T* const a = v + p * v_point + c0;
-    const T* const b = v + kPoints * v_point + p * m_point;
+  // u[p] = (add ? u[p] : 0) + their products at points [begin, end), for channels [c0, c0 + channels).
+  auto multiply = [&](T* u, const T* v, int64_t begin, int64_t end, int64_t c0, int64_t channels, int64_t filters,
+                      int64_t count, bool add) {
+    const T* const a = v + begin * v_point + c0;
+    const T* const b = v + kPoints * v_point + begin * m_point;
     gemm.run({.m = channels,
               .n = filters,
               .k = count,
@@ -323,10 +324,14 @@ void WinogradKernelGradient<T>::run() const {
               .b_row = nr,
               .b_panel = panel,
               .b_padded = true,
-              .c = u + p * u_point,
+              .c = u + begin * u_point,
               .c_row = u_row,
               .bias = nullptr,
               .accumulate = add,
+              .repeats = end - begin,
+              .a_step = v_point,
+              .b_step = m_point,
+              .c_step = u_point,
               .c_is_far = add});
   };
   // to, channels [c0, c0 + channels) and filters [f0, f0 + filters) of a kernel.
@@ -342,8 +347,8 @@ void WinogradKernelGradient<T>::run() const {
     for (int64_t t0 = first; t0 < last; t0 += block) {
       const int64_t count = std::min(block, last - t0);
       transform(memory, t0, count, f0, filters);
-      parallel_for(kPoints, 1, [&](int64_t p, int64_t) {
-        multiply(memory + transforms, memory, p, 0, C, filters, count, t0 > first);
+      parallel_for(kPoints, grain_for(C * filters * count / kFmaPerWork), [&](int64_t begin, int64_t end) {
+        multiply(memory + transforms, memory, begin, end, 0, C, filters, count, t0 > first);
       });
     }
   };
@@ -355,7 +360,7 @@ void WinogradKernelGradient<T>::run() const {
     parallel_for(parts, 1, [&](int64_t task, int64_t) {
       const int64_t c0 = task * part, channels = std::min(part, C - c0);
       const auto u = of_parts.take();
-      for (int64_t p = 0; p < kPoints; ++p) multiply(u.data(), memory.data(), p, c0, channels, F, block, false);
+      multiply(u.data(), memory.data(), 0, kPoints, c0, channels, F, block, false);
       transform_back(dkernel, u.data(), c0, channels, 0, F, accumulate);
     });
   } else if (own && chunks > 1) {
