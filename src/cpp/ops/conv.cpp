@@ -99,7 +99,7 @@ struct TiledInput {
     const int64_t most = kTileBytes / (pixels * item) / gemm.mr * gemm.mr;
     if (most < kTileChannels) return;
     const int64_t parts = (group_channels + most - 1) / most;
-    channels = std::min(most, (group_channels + parts - 1) / parts);
+    channels = std::min(group_channels, ((group_channels + parts - 1) / parts + gemm.mr - 1) / gemm.mr * gemm.mr);
     tile = ((pixels * gemm.mr + line - 1) / line | 1) * line;  // an odd number of cache lines: they fall into all sets
   }
   int64_t size() const { return channels > 0 ? (channels / gemm.mr + 2) * tile : 0; }
@@ -267,7 +267,7 @@ void kernel_gradient(const Window& wh, const Window& ww, int64_t groups, const T
                 b[used++] = to;
               };
               const Reach reach = reaches[r];
-              if (tiled && wh.size * ww.size == 1)  // their rows follow one another
+              if (tiled && wh.size * ww.size == 1)  // their rows follow one another: one long tap, 0.96 to 0.99
                 add(tiled_x, apart ? panels : dy_block, false, block);
               else
                 for (int64_t row = row0, next; row < row1; row = next) {  // image by image, the rows that have this tap

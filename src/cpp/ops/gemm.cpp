@@ -27,8 +27,6 @@ constexpr int64_t kTasks = 8, kFewTasks = 4;
 // and 17.1).
 constexpr int64_t kSixRows = 6, kPackTiles = 2, kPackTilesOfTwelve = 12;
 constexpr int64_t kPackBytes = 64 * 1024;
-// Multiply-adds per nanosecond and thread, for deciding when threads pay.
-constexpr int64_t kFmaPerWork = 32;
 // Six rows do little with what a step fetches of A, so it may pay to lay A out in tiles, one behind the other, for all
 // panels that read them: for a transposed A, whose step is a cache line each, from kTilePanels on (AVX2 on Zen 3, dW of
 // 128 x 512 x 512: from 78 % of the peak to 91 %, of 256 x 1024 x 1024 from 79 % to 91 %), for an A of rows if besides

@@ -1,5 +1,4 @@
-// The matrix product that dense layers, matmul and 1x1 convolutions share: packing, cache blocks and threads around
-// the micro-kernel.
+// The matrix product that dense layers and matmul share: packing, cache blocks and threads around the micro-kernel.
 #pragma once
 #include <cstdint>
 
@@ -18,6 +17,8 @@ struct Matrix {
 // Sums over k run in blocks of kGemmDepth, each one chain of fma, the blocks added in order: the bits of a row do not
 // depend on m, on the packing or on the threads.
 constexpr int64_t kGemmDepth = 256;
+// Multiply-adds per nanosecond and thread, for deciding when threads pay.
+constexpr int64_t kFmaPerWork = 32;
 template <class T>
 void gemm(int64_t m, int64_t n, int64_t k, Matrix<T> a, Matrix<T> b, T* c, int64_t c_row, const T* bias,
           bool accumulate, const Finish<T>& finish = {});

@@ -56,7 +56,6 @@ constexpr int64_t kPartBytes = 384 * 1024, kPartStep = 12;
 // 0.92 of the time of four; one group 0.92 to 1.3).
 constexpr int64_t kGradientBytes = 5120 * 1024;
 constexpr int64_t kTransformTiles = 8;  // of a task
-constexpr int64_t kFmaPerWork = 32;     // multiply-adds of a nanosecond
 
 // Tiles are fetched so many elements of a pixel ahead: one tile of 64 channels, four of 16, where one comes too late
 // from beyond L3 (forward, 512 x 32 x 32 x 16: 13.3 ms with one, 11.2 with two, 10.3 with four).

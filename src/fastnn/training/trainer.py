@@ -708,7 +708,7 @@ class Trainer(Layer):
         Returns: a Profile; print it, or read its `rows`.
         Raises: RuntimeError before `compile` if y is given, and where steps run eagerly.
         """
-        from fastnn.training.profile import measure  # a tenth of the time to import fastnn
+        from fastnn.training.profile import measure  # for this call only
 
         if self.run_eagerly or runs_eagerly():
             raise RuntimeError("profile: expected compiled steps, but they run eagerly")
